@@ -1,0 +1,158 @@
+"""The engine interface: four stages, plain data in, plain data out.
+
+Every request and report is a frozen dataclass of JSON-able fields, so that a stage can run in this process, on a
+cluster, or as a job somewhere else. What is large stays in the output; reports refer to it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import ClassVar, Self
+
+STAGES = ("index", "featurize", "fit_pca", "project")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is. `done` and `total` count images, or groups of shards in fit_pca."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRequest:
+    """List the images of `source` that match `glob`, at most `per_class` of each label, into shards of `shard_size`."""
+
+    source: str
+    output: str
+    glob: str = "*.jpg"
+    per_class: int | None = None
+    shard_size: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """The catalog's version and what it holds. `left_out`: files the glob did not match (`_by_case`: only by case)."""
+
+    catalog: str
+    listed: int
+    labels: int
+    shards: int
+    total_bytes: int
+    left_out: int
+    left_out_by_case: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturizeRequest:
+    """Featurize all shards of the catalog with the model `models/FINGERPRINT/` of the output."""
+
+    source: str
+    output: str
+    catalog: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturizeReport:
+    """Counts over all shards of the catalog. `reused`: images of shards that were there from a former run.
+
+    `rejected` counts by reason. `peak_memory`: bytes, of the largest worker; 0 when nothing had to be done.
+    """
+
+    listed: int
+    featurized: int
+    reused: int
+    rejected: dict[str, int] = field(default_factory=dict)
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """Fit standardization and PCA to all features of the catalog. `components`: a number, or a share in (0, 1)."""
+
+    output: str
+    catalog: str
+    fingerprint: str
+    components: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """The PCA's version (`pca/VERSION/` in the output) and its figures. `explained_variance` is a share in (0, 1]."""
+
+    pca: str
+    components: int
+    explained_variance: float
+    components_for_95: int
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRequest:
+    """Project all features of the catalog with the PCA `pca`."""
+
+    output: str
+    catalog: str
+    fingerprint: str
+    pca: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectReport:
+    """The folder of the results, its parts (key, rows, sha256), and the images projected; `reused` of them before."""
+
+    results: str
+    parts: list[dict[str, str | int]]
+    projected: int
+    reused: int
+
+
+class Engine(ABC):
+    """Runs the four stages. Use it as a context manager: leaving it stops whatever it started.
+
+    Every stage is idempotent: it does what is missing and reports on all. Stages raise FruitsError only.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.on_progress: Callable[[Progress], None] = lambda _: None
+        """Called as work finishes, from the thread that runs the stage."""
+
+    @abstractmethod
+    def index(self, request: IndexRequest) -> IndexReport:
+        """List the source into a catalog of shards."""
+
+    @abstractmethod
+    def featurize(self, request: FeaturizeRequest) -> FeaturizeReport:
+        """Compute the features of every shard that has none yet."""
+
+    @abstractmethod
+    def fit_pca(self, request: FitRequest) -> FitReport:
+        """Fit standardization and PCA to all features."""
+
+    @abstractmethod
+    def project(self, request: ProjectRequest) -> ProjectReport:
+        """Write the projected features of every shard."""
+
+    def describe(self) -> dict[str, str | int]:
+        """Facts about where the work runs, for the run record."""
+        return {}
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop workers and connections. May be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

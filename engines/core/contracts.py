@@ -1,0 +1,57 @@
+"""The promises every run checks, and the checks made before it starts."""
+
+from __future__ import annotations
+
+import os
+
+from engines.core.errors import ContractError, InputError, RejectsError
+from engines.core.images import REASONS
+from engines.core.storage import check_writable, is_folder, normalize_location
+
+_ASK = "This is a defect: please report it with the output's run record and catalog."
+
+
+def check_locations(source: str, output: str) -> tuple[str, str]:
+    """The normalized source and output. Raises InputError for a source that is no folder, an output inside the source,
+    or one that cannot be written."""
+    source, output = normalize_location(source), normalize_location(output)
+    if is_folder(source) and not os.path.isdir(source):
+        what = "is not a folder" if os.path.exists(source) else "does not exist"
+        raise InputError(f"the source {source} {what}", "Name the folder that holds the class folders.")
+    inner, outer = (os.path.realpath(place) if is_folder(place) else place for place in (output, source))
+    if inner == outer or inner.startswith(f"{outer.rstrip('/')}/"):
+        raise InputError(f"the output {output} is inside the source {source}", "Choose an output outside of it.")
+    check_writable(output)
+    return source, output
+
+
+def check_featurized(listed: int, featurized: int, rejected: int) -> None:
+    """Raise ContractError unless every listed image was featurized or rejected, once."""
+    if listed != featurized + rejected:
+        raise ContractError(
+            f"{listed:,} images were listed, but {featurized:,} featurized and {rejected:,} rejected", _ASK
+        )
+
+
+def check_projected(featurized: int, projected: int) -> None:
+    """Raise ContractError unless every featurized image was projected, once."""
+    if projected != featurized:
+        raise ContractError(f"{featurized:,} images were featurized, but {projected:,} projected", _ASK)
+
+
+def check_max_rejects(share: float) -> None:
+    """Raise InputError unless `share` is in [0, 1]."""
+    if not 0.0 <= share <= 1.0:
+        raise InputError(f"max-rejects cannot be {share:g}", "Give a share from 0 to 1, such as 0.01 for 1 %.")
+
+
+def check_rejects(listed: int, rejected: dict[str, int], max_rejects: float, output: str) -> None:
+    """Raise RejectsError when more than the share `max_rejects` of the images was rejected."""
+    total = sum(rejected.values())
+    if total > max_rejects * listed:
+        reasons = ", ".join(f"{count:,} {reason} ({REASONS[reason]})" for reason, count in rejected.items())
+        raise RejectsError(
+            f"{total:,} of {listed:,} images were rejected, more than the {max_rejects:.2%} allowed: {reasons}",
+            f"Their paths are in {output}/rejects/. The features of the others are kept: mend or remove the files, or "
+            f"go on as they are with --max-rejects {min(1.0, total / listed + 0.00005):.4f}.",
+        )

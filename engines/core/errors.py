@@ -1,0 +1,41 @@
+"""The errors a person may meet, each with what to do next."""
+
+
+class FruitsError(Exception):
+    """Base of all errors that are explained rather than traced.
+
+    `message` says what is wrong, `hint` what to do about it (may be empty). Both survive pickling, so an error
+    raised on a worker reads the same on the driver.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class InputError(FruitsError):
+    """What the caller asked for cannot be done: a missing folder, a wrong weights file, an unknown engine."""
+
+
+class StorageError(FruitsError):
+    """An object could not be read or written, for good: no permission, no credentials, no such bucket, gone."""
+
+
+class TransientError(FruitsError):
+    """The world failed in a way that may heal: a time-out, throttling, workers lost. Worth another attempt."""
+
+
+class RejectsError(FruitsError):
+    """More images were rejected than the run allows."""
+
+
+class ContractError(FruitsError):
+    """A promise of the pipeline does not hold, such as `listed == featurized + rejected`. Never expected."""
+
+
+class StageError(FruitsError):
+    """A stage failed on a worker for a reason that is none of the above; the message carries the cause."""

@@ -1,0 +1,88 @@
+"""From the bytes of a file to the pixels the network sees."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+SIDE = 224
+"""Height and width of the network's input in pixels."""
+
+MAX_PIXELS = 2**26
+"""Images of more pixels are rejected before they are decoded: 67 megapixels, 200 MB as RGB."""
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""The formats that are tried, whatever the file's name. Pillow knows more; some of them run other programs."""
+
+PREPROCESSING = "exif, rgb over white, 224x224 bicubic, uint8; 1"
+"""Names what `decode` does. Changed whenever its pixels change, as it is part of a model's fingerprint."""
+
+
+class RejectedImageError(Exception):
+    """This file is not an image that can be featurized. `reason` is one of REASONS, `detail` free text."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+REASONS = {
+    "empty": "the file has no bytes",
+    "dangling_link": "a symbolic link to a file that does not exist",
+    "not_an_image": "no known image format",
+    "too_large": f"more than {MAX_PIXELS:,} pixels",
+    "truncated": "the image data end too early",
+    "undecodable": "the image data are damaged",
+}
+
+
+def decode(content: bytes) -> npt.NDArray[np.uint8]:
+    """The pixels of an image file: uint8[224, 224, 3], RGB.
+
+    EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bit, any other mode is
+    converted to RGB, and the whole image is resized with Pillow's bicubic filter. Of an animation, the first frame.
+    Raises RejectedImageError for anything that is not a complete image of up to MAX_PIXELS.
+    """
+    if not content:
+        raise RejectedImageError("empty", REASONS["empty"])
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise RejectedImageError("too_large", f"{width} x {height} pixels")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(_to_rgb(upright).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    except (RejectedImageError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise RejectedImageError("not_an_image", REASONS["not_an_image"]) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RejectedImageError("too_large", _plain(error)) from error
+    except Exception as error:
+        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on damaged data. Only bytes in
+        # memory are touched here, so whatever is raised is a fact about the image.
+        reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
+        raise RejectedImageError(reason, _plain(error)) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow's own conversion clips at 255; these hold 16 bits a pixel.
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _plain(error: BaseException) -> str:
+    """The error's text without memory addresses, so that every attempt writes the same reject row."""
+    return re.sub(r" at 0x[0-9a-f]+", "", f"{type(error).__name__}: {error}")

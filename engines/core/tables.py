@@ -1,0 +1,87 @@
+"""The tables of an output: their schemas, and parquet as bytes.
+
+One writer and one set of options, so that equal rows are equal bytes. Every column of every table is never null.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FEATURES = 1280
+"""Length of MobileNetV2's global average pooling (width 1.0), Sandler et al. 2018, arXiv:1801.04381, table 2."""
+
+
+def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
+
+
+CATALOG = _schema(
+    ("path", pa.string()),
+    ("label", pa.string()),
+    ("size", pa.int64()),
+    ("version", pa.string()),
+    ("shard", pa.string()),
+)
+FEATURE_ROWS = _schema(("path", pa.string()), ("label", pa.string()), ("features", pa.list_(pa.float32(), FEATURES)))
+REJECTS = _schema(("path", pa.string()), ("label", pa.string()), ("reason", pa.string()), ("detail", pa.string()))
+RESULTS = _schema(("path", pa.string()), ("label", pa.string()), ("pcaFeatures", pa.list_(pa.float32())))
+SPECTRUM = _schema(
+    ("component", pa.int32()),
+    ("eigenvalue", pa.float64()),
+    ("explained_variance_ratio", pa.float64()),
+    ("cumulative_ratio", pa.float64()),
+)
+
+METADATA_KEY = b"fruit-features"
+
+
+def to_parquet(table: pa.Table, metadata: dict[str, Any] | None = None) -> bytes:
+    """The table as one parquet file with one row group.
+
+    `metadata`: JSON-able facts stored in the footer, read back by `metadata_of`. Equal arguments give equal bytes with
+    one version of pyarrow.
+    """
+    if metadata is not None:
+        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
+    dictionary = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    sink = io.BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=dictionary,
+        row_group_size=max(1, table.num_rows),
+    )
+    return sink.getvalue()
+
+
+def from_parquet(content: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The inverse of `to_parquet`."""
+    return pq.read_table(pa.BufferReader(content), columns=columns)
+
+
+def to_lists(matrix: npt.NDArray[np.float32], kind: pa.DataType) -> pa.Array:
+    """float32[n, d] as a column of n lists of d values, of the list type `kind`."""
+    return pa.FixedSizeListArray.from_arrays(matrix.ravel(), matrix.shape[1]).cast(kind)
+
+
+def to_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """The inverse of `to_lists`, for fixed or variable lists of one length: float32[n, d] (d is 0 without rows)."""
+    lists = column.combine_chunks()
+    values: npt.NDArray[np.float32] = lists.flatten().to_numpy()
+    width = lists.type.list_size if pa.types.is_fixed_size_list(lists.type) else len(values) // max(1, len(lists))
+    return values.reshape(len(lists), width)
+
+
+def metadata_of(schema: pa.Schema) -> dict[str, Any]:
+    """The facts given to `to_parquet`. Raises KeyError for a file that carries none."""
+    facts: dict[str, Any] = json.loads((schema.metadata or {})[METADATA_KEY])
+    return facts

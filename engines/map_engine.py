@@ -1,0 +1,205 @@
+"""The four stages, written once over two primitives: `map` and `broadcast`.
+
+What is small (lists of shards, counts, the merged moments, the eigenvectors) is done here, on the driver; what grows
+with the images is a `map` over shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from engines.base import (
+    Engine,
+    FeaturizeReport,
+    FeaturizeRequest,
+    FitReport,
+    FitRequest,
+    IndexReport,
+    IndexRequest,
+    Progress,
+    ProjectReport,
+    ProjectRequest,
+)
+from engines.core import tables
+from engines.core.catalog import Selection, Shard, read_catalog, write_catalog
+from engines.core.featurize import ShardReport, ShardTask, features_key, featurize_shard, read_report
+from engines.core.model import read_model
+from engines.core.moments import Moments, no_moments
+from engines.core.pca import check_components, dump_pca, fit_pca, load_pca, spectrum_table
+from engines.core.stages import MomentsTask, Part, ProjectTask, project_shard, read_part, shard_moments
+from engines.core.storage import open_storage
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+Outcome = TypeVar("Outcome")
+
+MAX_MOMENT_GROUPS = 32
+"""Moments of 13 MB each pass through the driver, so their number is bounded: 416 MB, however many shards there are."""
+
+_DRIVER_READS = 16
+"""Small reads the driver has under way at once."""
+
+
+class MapEngine(Engine):
+    """An engine that can run a function over items on workers."""
+
+    @abstractmethod
+    def map(
+        self, function: Callable[[Item, Value], Outcome], items: Sequence[Item], value: Any
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Run `function(item, v)` for every item on the workers; yield (position, outcome) as they finish.
+
+        `value` is what `broadcast(v)` returned.
+
+        Heavy items should come first. The first failure cancels what is left and is raised: FruitsErrors as they are,
+        lost workers as TransientError, anything else as StageError with its cause.
+        """
+
+    @abstractmethod
+    def broadcast(self, value: Any) -> Any:
+        """A handle of the engine's own kind for `map`, that has `value` on every worker, sent once each."""
+
+    @property
+    @abstractmethod
+    def parallelism(self) -> int:
+        """How many items run at once."""
+
+    def index(self, request: IndexRequest) -> IndexReport:
+        """See Engine. Listing is one stream of small answers; it runs on the driver."""
+        selection = Selection(request.glob, request.per_class, request.shard_size)
+        catalog = write_catalog(request.source, request.output, selection)
+        self.on_progress(Progress("index", catalog.listed, catalog.listed))
+        return IndexReport(
+            catalog=catalog.version,
+            listed=catalog.listed,
+            labels=catalog.labels,
+            shards=len(catalog.shards),
+            total_bytes=catalog.total_bytes,
+            left_out=catalog.left_out,
+            left_out_by_case=catalog.left_out_by_case,
+        )
+
+    def featurize(self, request: FeaturizeRequest) -> FeaturizeReport:
+        """See Engine. A shard is there when its features file is."""
+        shards = read_catalog(request.output, request.catalog).shards
+        present = {item.key for item in open_storage(request.output).list("features")}
+        missing = [shard for shard in shards if features_key(request.fingerprint, shard.id) not in present]
+        missing_ids = {shard.id for shard in missing}
+        reports = list(
+            _on_driver(
+                lambda shard: read_report(request.output, request.fingerprint, shard.id),
+                [shard for shard in shards if shard.id not in missing_ids],
+            )
+        )
+        reused = sum(report.listed for report in reports)
+        if missing:
+            reports += self._featurize_missing(request, missing, reused)
+        rejected: dict[str, int] = {}
+        for report in reports:
+            for reason, count in report.rejected.items():
+                rejected[reason] = rejected.get(reason, 0) + count
+        return FeaturizeReport(
+            listed=sum(report.listed for report in reports),
+            featurized=sum(report.featurized for report in reports),
+            reused=reused,
+            rejected=dict(sorted(rejected.items())),
+            peak_memory=max((report.peak_memory for report in reports), default=0),
+        )
+
+    def _featurize_missing(self, request: FeaturizeRequest, missing: list[Shard], reused: int) -> list[ShardReport]:
+        tasks = [
+            ShardTask(request.source, request.output, request.fingerprint, shard)
+            # Large shards first, so that no worker starts a long one when the others are done.
+            for shard in sorted(missing, key=lambda shard: -shard.count)
+        ]
+        total = reused + sum(shard.count for shard in missing)
+        done = reused
+        self.on_progress(Progress("featurize", done, total))
+        model = self.broadcast(read_model(request.output, request.fingerprint))
+        reports = []
+        for _, report in self.map(featurize_shard, tasks, model):
+            reports.append(report)
+            done += report.listed
+            self.on_progress(Progress("featurize", done, total))
+        return reports
+
+    def fit_pca(self, request: FitRequest) -> FitReport:
+        """See Engine. Moments are exact, so how shards are grouped is free: a group per worker."""
+        components = check_components(request.components)
+        shards = [shard.id for shard in read_catalog(request.output, request.catalog).shards]
+        storage = open_storage(request.output)
+        version = _digest([request.fingerprint, components, shards])
+        key = f"pca/{version}/model.npz"
+        reused = storage.exists(key)
+        if reused:
+            pca = load_pca(storage.read(key))
+        else:
+            pca = fit_pca(self._moments(request, shards), components)
+            storage.write(f"pca/{version}/spectrum.parquet", tables.to_parquet(spectrum_table(pca)))
+            storage.write(key, dump_pca(pca))  # last: the commit of this PCA
+        return FitReport(
+            pca=version,
+            components=len(pca.components),
+            explained_variance=pca.explained_variance,
+            components_for_95=pca.components_for(0.95),
+            reused=reused,
+        )
+
+    def _moments(self, request: FitRequest, shards: list[str]) -> Moments:
+        number = min(len(shards), self.parallelism, MAX_MOMENT_GROUPS)
+        groups = [MomentsTask(request.output, request.fingerprint, shards[start::number]) for start in range(number)]
+        self.on_progress(Progress("fit_pca", 0, number))
+        total = no_moments(tables.FEATURES)
+        for done, (_, moments) in enumerate(self.map(shard_moments, groups, self.broadcast(None)), start=1):
+            total = total + moments
+            self.on_progress(Progress("fit_pca", done, number))
+        return total
+
+    def project(self, request: ProjectRequest) -> ProjectReport:
+        """See Engine. A part per shard, numbered in the order of the catalog."""
+        shards = read_catalog(request.output, request.catalog).shards
+        storage = open_storage(request.output)
+        folder = f"results/{request.pca}"
+        keys = [f"{folder}/part-{number:05d}-{shard.id}.parquet" for number, shard in enumerate(shards)]
+        present = {item.key for item in storage.list(folder)}
+        parts: dict[str, Part] = {
+            part.key: part
+            for part in _on_driver(lambda key: read_part(request.output, key), [key for key in keys if key in present])
+        }
+        reused = sum(part.rows for part in parts.values())
+        tasks = [
+            ProjectTask(request.output, request.fingerprint, shard.id, key)
+            for shard, key in zip(shards, keys, strict=True)
+            if key not in present
+        ]
+        total = sum(shard.count for shard in shards)
+        done = sum(shard.count for shard, key in zip(shards, keys, strict=True) if key in present)
+        if tasks:
+            self.on_progress(Progress("project", done, total))
+            counts = {key: shard.count for shard, key in zip(shards, keys, strict=True)}
+            pca = self.broadcast(load_pca(storage.read(f"pca/{request.pca}/model.npz")))
+            for _, part in self.map(project_shard, tasks, pca):
+                parts[part.key] = part
+                done += counts[part.key]
+                self.on_progress(Progress("project", done, total))
+        return ProjectReport(
+            results=folder,
+            parts=[asdict(parts[key]) for key in keys],
+            projected=sum(part.rows for part in parts.values()),
+            reused=reused,
+        )
+
+
+def _on_driver(function: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:
+    with ThreadPoolExecutor(_DRIVER_READS, thread_name_prefix="driver-read") as pool:
+        return list(pool.map(function, items))
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The Prefect flow over the engine interface, and the command line `fruits`."""

@@ -1,0 +1,42 @@
+"""The command line `fruits`. Light to import: worker processes import it again when they are spawned."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from engines.core.errors import FruitsError, InputError
+from flows.commands import run, sample, show
+
+app = typer.Typer(
+    name="fruits",
+    help="Turn large image collections into compact features: MobileNetV2, standardize, PCA.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, show, sample):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 the run failed, 2 what was asked for cannot be done."""
+    try:
+        app()
+    except FruitsError as error:
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("error: ", "bold red"), error.message))
+        if error.hint:
+            console.print(Text(error.hint))
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; what was done is kept, the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

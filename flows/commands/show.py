@@ -1,0 +1,26 @@
+"""`fruits show`: the summary of an output."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="show")(show)
+
+
+def show(
+    output: Annotated[str, typer.Argument(help="Folder or URL of the results.", metavar="OUTPUT")],
+) -> None:
+    """Show what is published in OUTPUT, and where."""
+    from rich.console import Console
+
+    from engines.core.run_record import read_record
+    from engines.core.storage import normalize_location
+    from flows.summary import summary
+
+    location = normalize_location(output)
+    Console(highlight=False).print(summary(location, read_record(location)))

@@ -1,0 +1,238 @@
+"""The flow: one task per stage, each a call of the engine interface."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
+from prefect.tasks import Task
+
+from engines import create_engine
+from engines.base import (
+    Engine,
+    FeaturizeReport,
+    FeaturizeRequest,
+    FitReport,
+    FitRequest,
+    IndexReport,
+    IndexRequest,
+    ProjectReport,
+    ProjectRequest,
+)
+from engines.core.contracts import check_featurized, check_projected, check_rejects
+from engines.core.errors import TransientError
+from engines.core.model import Model, publish_model
+from engines.core.network import prepare_model
+from engines.core.pca import check_enough_images
+from engines.core.run_record import package_versions, publish
+from engines.core.storage import open_storage
+from flows import artifacts
+from flows.report import write_report
+from flows.settings import RunSettings, cache_folder, check_settings
+
+P = ParamSpec("P")
+Outcome = TypeVar("Outcome")
+
+
+def _may_heal(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether another attempt can help. What was done is kept, so a retry does only what is missing."""
+    return isinstance(state.result(raise_on_failure=False), TransientError)
+
+
+def _stage(name: str) -> Callable[[Callable[P, Outcome]], Task[P, Outcome]]:
+    # Engines and reports stay in this process: nothing of a stage is worth caching or storing by Prefect.
+    return task(
+        name=name,
+        retries=2,
+        retry_delay_seconds=[5, 30],
+        retry_condition_fn=_may_heal,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+
+
+@_stage("model")
+def model_task(weights: str, runtime: str, output: str) -> Model:
+    """Convert the network (or take it from the cache) and put it into the output."""
+    model = prepare_model(weights, runtime, cache_folder())
+    publish_model(model, output)
+    return model
+
+
+@_stage("index")
+def index_task(engine: Engine, request: IndexRequest) -> IndexReport:
+    """List the images of the source."""
+    return engine.index(request)
+
+
+@_stage("featurize")
+def featurize_task(engine: Engine, request: FeaturizeRequest) -> FeaturizeReport:
+    """Compute the features that are not there yet."""
+    with artifacts.progress_of(engine, "featurize"):
+        return engine.featurize(request)
+
+
+@_stage("fit_pca")
+def fit_pca_task(engine: Engine, request: FitRequest) -> FitReport:
+    """Fit standardization and PCA."""
+    with artifacts.progress_of(engine, "fit-pca"):
+        return engine.fit_pca(request)
+
+
+@_stage("project")
+def project_task(engine: Engine, request: ProjectRequest) -> ProjectReport:
+    """Project the features."""
+    with artifacts.progress_of(engine, "project"):
+        return engine.project(request)
+
+
+@_stage("publish")
+def publish_task(output: str, record: dict[str, Any]) -> str:
+    """Write the report, then replace run.json: from here on readers see the new results."""
+    write_report(output, record)
+    publish(output, record)
+    artifacts.publish_summary(output, record)
+    return open_storage(output).uri("run.json")
+
+
+def _run_name() -> str:
+    parameters = flow_run.parameters
+    return f"{parameters['source'].rstrip('/').rsplit('/', 1)[-1]} · {parameters['engine']}"
+
+
+@flow(name="fruit-features", flow_run_name=_run_name, persist_result=False)
+def fruit_features(
+    source: str,
+    output: str,
+    engine: str = "dask",
+    components: float = 128,
+    weights: str = "imagenet",
+    runtime: str = "litert",
+    glob: str = "*.jpg",
+    per_class: int | None = None,
+    shard_size: int = 512,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    max_rejects: float = 0.01,
+) -> str:
+    """Turn the images of a folder or S3 prefix into features of few dimensions.
+
+    Args:
+        source: Folder or URL of the images; the label of an image is the name of its parent folder.
+        output: Folder or URL for the results; belongs to one source.
+        engine: Where the stages run.
+        components: Number of PCA components, or the share of the variance to explain, such as 0.95.
+        weights: imagenet, random, or a file of Keras weights of MobileNetV2 without head.
+        runtime: litert, or tensorflow as the reference.
+        glob: Which file names are images; upper and lower case differ.
+        per_class: At most so many images of each class.
+        shard_size: Images per shard on average: the unit of work, retry and commit.
+        workers: Worker processes of the local engine; all cores by default.
+        scheduler: Address of a running cluster to use instead.
+        max_rejects: Share of images that may be rejected before the run fails.
+
+    Returns:
+        The location of run.json, which names the results.
+    """
+    settings = check_settings(
+        RunSettings(
+            source=source,
+            output=output,
+            engine=engine,
+            components=components,
+            weights=weights,
+            runtime=runtime,
+            glob=glob,
+            per_class=per_class,
+            shard_size=shard_size,
+            workers=workers,
+            scheduler=scheduler,
+            max_rejects=max_rejects,
+        )
+    )
+    with create_engine(settings.engine, workers=settings.workers, scheduler=settings.scheduler) as stages:
+        return _run(stages, settings)
+
+
+def _run(engine: Engine, settings: RunSettings) -> str:
+    source, output = settings.source, settings.output
+    clock = _Clock()
+    indexed = index_task(engine, IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size))
+    clock.lap("index")
+    if settings.components >= 1:
+        check_enough_images(indexed.listed, settings.components)
+    model = model_task(settings.weights, settings.runtime, output)
+    clock.lap("model")
+    featurized = featurize_task(engine, FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
+    clock.lap("featurize")
+    check_featurized(featurized.listed, featurized.featurized, sum(featurized.rejected.values()))
+    check_featurized(indexed.listed, featurized.featurized, sum(featurized.rejected.values()))
+    check_rejects(featurized.listed, featurized.rejected, settings.max_rejects, output)
+    check_enough_images(featurized.featurized, settings.components)
+    fitted = fit_pca_task(engine, FitRequest(output, indexed.catalog, model.fingerprint, settings.components))
+    clock.lap("fit_pca")
+    projected = project_task(engine, ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca))
+    clock.lap("project")
+    check_projected(featurized.featurized, projected.projected)
+    record = _record(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
+    return publish_task(output, record)
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.timings[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def _record(
+    engine: Engine,
+    settings: RunSettings,
+    model: Model,
+    timings: dict[str, float],
+    indexed: IndexReport,
+    featurized: FeaturizeReport,
+    fitted: FitReport,
+    projected: ProjectReport,
+) -> dict[str, Any]:
+    return {
+        "source": settings.source,
+        "results": projected.results,
+        "counts": {
+            "listed": indexed.listed,
+            "featurized": featurized.featurized,
+            "rejected": sum(featurized.rejected.values()),
+            "projected": projected.projected,
+            "reused": featurized.reused,
+            "labels": indexed.labels,
+            "left_out": indexed.left_out,
+            "left_out_by_case": indexed.left_out_by_case,
+        },
+        "rejected_by_reason": featurized.rejected,
+        "components": fitted.components,
+        "explained_variance": fitted.explained_variance,
+        "components_for_95": fitted.components_for_95,
+        "engine": engine.name,
+        "engine_details": {**engine.describe(), "worker_peak_memory": featurized.peak_memory},
+        "parameters": asdict(settings),
+        "model": {"fingerprint": model.fingerprint, **model.recipe},
+        "catalog": f"catalog/{indexed.catalog}.json",
+        "pca": f"pca/{fitted.pca}",
+        "versions": package_versions(),
+        "timings": timings,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parts": projected.parts,
+    }

@@ -1,0 +1,62 @@
+"""What a run is asked to do, checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from engines import ENGINES
+from engines.core.contracts import check_locations, check_max_rejects
+from engines.core.errors import InputError
+from engines.core.model import RUNTIMES
+from engines.core.pca import check_components
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """One run of the chain. `components` is a number of components or a share in (0, 1)."""
+
+    source: str
+    output: str
+    engine: str = "dask"
+    components: float = 128
+    weights: str = "imagenet"
+    runtime: str = "litert"
+    glob: str = "*.jpg"
+    per_class: int | None = None
+    shard_size: int = 512
+    workers: int | None = None
+    scheduler: str | None = None
+    max_rejects: float = 0.01
+
+
+def check_settings(settings: RunSettings) -> RunSettings:
+    """The settings with normalized locations. Raises InputError for the first one that cannot work."""
+    if settings.engine not in ENGINES:
+        raise InputError(f"unknown engine {settings.engine!r}", f"Choose one of: {', '.join(ENGINES)}.")
+    if settings.runtime not in RUNTIMES:
+        raise InputError(f"unknown runtime {settings.runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
+    components = check_components(settings.components)
+    check_max_rejects(settings.max_rejects)
+    for name in ("per_class", "shard_size", "workers"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name.replace('_', '-')} cannot be {value}", "Give a whole number from 1.")
+    source, output = check_locations(settings.source, settings.output)
+    weights = settings.weights
+    if weights not in ("imagenet", "random"):
+        weights = os.path.abspath(os.path.expanduser(weights))
+        if not os.path.isfile(weights):
+            raise InputError(
+                f"the weights file {weights} does not exist", "Give imagenet, random, or a file: --weights FILE."
+            )
+    return replace(settings, source=source, output=output, components=components, weights=weights)
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: FRUITS_CACHE, or the user's cache folder."""
+    folder = os.environ.get("FRUITS_CACHE")
+    return Path(folder) if folder else user_cache_path("fruit-features")

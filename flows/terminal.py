@@ -1,0 +1,72 @@
+"""What a person sees in the terminal while a run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from engines.base import Progress
+from flows.progress import Listener
+
+
+class _RateColumn(TextColumn):
+    """Images a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Listener]:
+    """A listener that shows a bar per stage on standard error: count, images per second, time left."""
+    bars = Bars(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, object] = {}
+    with bars:
+
+        def listener(progress: Progress) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total)
+            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total)  # type: ignore[arg-type]
+
+        yield listener
+
+
+@contextlib.contextmanager
+def log(verbose: bool) -> Iterator[None]:
+    """Keep Prefect's console log off the terminal unless `verbose`: errors are shown once, by the command line."""
+    import prefect.logging.configuration
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    prefect.logging.configuration.setup_logging()
+    handlers = [
+        handler
+        for name in list(logging.root.manager.loggerDict)
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, PrefectConsoleHandler)
+    ]
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.DEBUG if verbose else logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)

@@ -1,0 +1,63 @@
+"""Photos, weights and models that tests of every kind share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engines.core.model import Model
+from engines.core.network import prepare_model
+from engines.core.sample_photos import class_name, encode_photo
+from flows.settings import cache_folder
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+TEST_DATA = Path(os.environ.get("FRUITS_TEST_DATA", SHARED / "data" / "fruits360-33"))
+TEST_WEIGHTS = Path(
+    os.environ.get("FRUITS_TEST_WEIGHTS", SHARED / "weights" / "mobilenet_v2_1.0_224_slim_no_top.h5")
+)
+
+
+def write_photos(folder: Path, images: int, classes: int, seed: int = 0) -> Path:
+    """Made-up photos in `folder/CLASS/VIEW.jpg`."""
+    for number in range(images):
+        kind, view = number % classes, number // classes
+        path = folder / class_name(kind) / f"{view:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_photo(seed, number, kind, view))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    """Real Fruits-360 photos, a folder per class."""
+    if not TEST_DATA.is_dir():
+        pytest.skip(f"no real photos: FRUITS_TEST_DATA={TEST_DATA} is not a folder")
+    return TEST_DATA
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> str:
+    """Trained MobileNetV2 weights without head."""
+    if not TEST_WEIGHTS.is_file():
+        pytest.skip(f"no real weights: FRUITS_TEST_WEIGHTS={TEST_WEIGHTS} is not a file")
+    return str(TEST_WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def weights() -> str:
+    """Trained weights where they are there, else calibrated random ones: for tests to which either will do."""
+    return str(TEST_WEIGHTS) if TEST_WEIGHTS.is_file() else "random"
+
+
+@pytest.fixture(scope="session")
+def model(weights: str) -> Model:
+    """The converted network, from the user's cache where it is there."""
+    return prepare_model(weights, "litert", cache_folder())
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 made-up photos of 10 classes."""
+    return write_photos(tmp_path_factory.mktemp("photos"), images=150, classes=10)
