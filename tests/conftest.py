@@ -12,11 +12,11 @@ from engines.core.network import prepare_model
 from engines.core.sample_photos import class_name, encode_photo
 from flows.settings import cache_folder
 
+pytest_plugins = ["s3"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TEST_DATA = Path(os.environ.get("FRUITS_TEST_DATA", SHARED / "data" / "fruits360-33"))
-TEST_WEIGHTS = Path(
-    os.environ.get("FRUITS_TEST_WEIGHTS", SHARED / "weights" / "mobilenet_v2_1.0_224_slim_no_top.h5")
-)
+TEST_WEIGHTS = Path(os.environ.get("FRUITS_TEST_WEIGHTS", SHARED / "weights" / "mobilenet_v2_1.0_224_slim_no_top.h5"))
 
 
 def write_photos(folder: Path, images: int, classes: int, seed: int = 0) -> Path:
