@@ -54,8 +54,9 @@ def image_map(values: npt.NDArray[np.float32], labels: list[str]) -> Markup:
     low, high = plane.min(axis=0), plane.max(axis=0)
     spread = np.where(high > low, high - low, 1.0)
     placed = 12 + (plane - low) / spread * (side - 24)
+    titles = {name: f"<title>{escape(name)}</title>" for name in names}
     shapes = [
-        f'<circle cx="{x:.1f}" cy="{side - y:.1f}" r="3" fill="{colours[label]}"><title>{escape(label)}</title></circle>'
+        f'<circle cx="{x:.1f}" cy="{side - y:.1f}" r="3" fill="{colours[label]}">{titles[label]}</circle>'
         for (x, y), label in zip(placed, labels, strict=True)
     ]
     for row, name in enumerate(sorted(names[:_LEGEND])):

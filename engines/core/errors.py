@@ -21,6 +21,10 @@ class InputError(FruitsError):
     """What the caller asked for cannot be done: a missing folder, a wrong weights file, an unknown engine."""
 
 
+class DownloadError(InputError):
+    """The ImageNet weights could not be downloaded."""
+
+
 class StorageError(FruitsError):
     """An object could not be read or written, for good: no permission, no credentials, no such bucket, gone."""
 

@@ -15,7 +15,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from engines.core.errors import InputError, StageError
+from engines.core.errors import DownloadError, InputError, StageError
 from engines.core.model import RUNTIMES, Model, library_versions, make_recipe
 
 CONVERSION = 1
@@ -77,7 +77,8 @@ def _convert(weights: str, runtime: str, entry: Path) -> None:
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
         failure = Path(folder, "failure.json")
         if failure.is_file():
-            raise InputError(*json.loads(failure.read_text()))
+            kind = DownloadError if weights == "imagenet" else InputError
+            raise kind(*json.loads(failure.read_text()))
         if done.returncode != 0:
             raise StageError(f"the network could not be converted (exit {done.returncode})", done.stderr[-2000:])
         # Facts last: an entry without them does not count.

@@ -1,0 +1,58 @@
+# Two commands do all the set-up: `make demo` and `make test`. They need Python 3.11+ and make; uv is installed beside the
+# project when it is missing, and installs the rest from uv.lock.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN := $(UV) run --no-sync
+SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
+PYTEST := $(RUN) pytest
+
+.PHONY: help setup demo test test-spark40 test-all check format java benchmark clean
+
+help: ## Show the commands.
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+.tools/bin/uv:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed"; exit 1; }
+	@python3 -m venv .tools || { echo "python3 cannot make virtual environments: install python3-venv, or uv"; exit 1; }
+	@.tools/bin/python -m pip install --quiet uv
+
+setup: $(filter .tools/%,$(UV)) ## Install everything of uv.lock into .venv.
+	@$(UV) sync --locked --quiet
+
+demo: setup ## Make 655 photos, featurize and reduce them on Dask, say where to look.
+	@$(RUN) fruits demo demo
+
+java:
+	@version=$$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p' | head -1 || true); \
+	if [ "$${version:-0}" -lt 17 ]; then \
+	  echo "The Spark tests need Java 17 or later, found: $${version:-none}."; \
+	  echo "Debian, Ubuntu: apt-get install openjdk-17-jre-headless    macOS: brew install openjdk@17"; exit 1; fi
+
+test: setup java ## Run the unit tests and the parity tests on Spark 3.5.
+	$(PYTEST) tests/unit tests/parity
+
+test-spark40: $(filter .tools/%,$(UV)) java ## Run the parity tests on Spark 4.0, in an environment of its own.
+	@$(SPARK40) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark40
+	$(SPARK40) $(PYTEST) tests/parity
+
+test-all: test test-spark40 ## Both Spark lines.
+
+check: setup ## Formatting, lint, types, direction of imports.
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+format: setup ## Format the code and mend what ruff can.
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+benchmark: setup ## Compare the featurize rate with Keras' predict on the same photos, side by side.
+	$(RUN) python -m tests.benchmarks.featurize_rate
+
+clean: ## Remove environments, caches and the demo.
+	rm -rf .venv .venv-spark40 .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo
