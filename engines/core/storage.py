@@ -168,6 +168,33 @@ class ObjectStorage(Storage):
         with _translated(self.uri(key)):
             obstore.put(self._store, key, content, use_multipart=False)
 
+    def write_if(self, key: str, content: bytes, version: str | None) -> str | None:
+        """Put the object if it is still `version` (None: if there is none); its new version, or None if it is not."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        mode: Any = "create" if version is None else {"e_tag": version}
+        with _translated(self.uri(key)):
+            try:
+                return obstore.put(self._store, key, content, mode=mode, use_multipart=False)["e_tag"]
+            except (AlreadyExistsError, PreconditionError):
+                return None
+            except FileNotFoundError:
+                if version is None:
+                    raise  # no such bucket
+                return None
+
+    def read_version(self, key: str) -> tuple[bytes, str] | None:
+        """The object and its version for `write_if`, or None if there is none."""
+        import obstore
+
+        with _translated(self.uri(key)):
+            try:
+                got = obstore.get(self._store, key)
+            except FileNotFoundError:
+                return None
+            return bytes(got.bytes()), got.meta["e_tag"] or ""
+
     def exists(self, key: str) -> bool:
         """See Storage."""
         import obstore

@@ -1,0 +1,121 @@
+"""One run at a time writes into an output."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from engines.core import lease
+from engines.core.errors import InputError, StageError
+from engines.core.storage import normalize_location
+
+
+def test_a_second_run_is_refused_and_told_who_is_writing(tmp_path: Path) -> None:
+    with (
+        lease.exclusive(str(tmp_path), "photos · dask"),
+        pytest.raises(InputError, match=f"photos · dask .*process {os.getpid()}"),
+        lease.exclusive(str(tmp_path), "another"),
+    ):
+        pytest.fail("two runs hold the lease")
+
+
+def test_a_run_that_is_done_lets_go_and_leaves_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        with lease.exclusive(str(tmp_path), "a run") as held:
+            held.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_do_not_mind_each_other(tmp_path: Path) -> None:
+    with lease.exclusive(str(tmp_path / "a"), "a run"), lease.exclusive(str(tmp_path / "b"), "another") as held:
+        held.check()
+
+
+def _hold(output: str, ready: str) -> None:
+    with lease.exclusive(output, "a run to be killed"):
+        Path(ready).touch()
+        time.sleep(60)
+
+
+def test_a_killed_run_lets_go_at_once(tmp_path: Path) -> None:
+    output, ready = tmp_path / "output", tmp_path / "ready"
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(output), str(ready)))
+    process.start()
+    while not ready.exists():
+        assert process.is_alive()
+        time.sleep(0.05)
+    with pytest.raises(InputError, match="a run to be killed"), lease.exclusive(str(output), "next"):
+        pytest.fail("two runs hold the lease")
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with lease.exclusive(str(output), "next") as held:
+        held.check()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that are renewed and lost within a second or two."""
+    monkeypatch.setattr(lease, "LIFE_SECONDS", 1.5)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
+    monkeypatch.setattr(lease, "_POLL_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("quick")
+class TestOnS3:
+    def test_a_second_run_is_refused_and_told_who_is_writing(self, bucket: str) -> None:
+        output = normalize_location(f"s3://{bucket}/out")
+        with (
+            lease.exclusive(output, "photos · dask") as held,
+            pytest.raises(InputError, match=f"photos · dask .*process {os.getpid()}"),
+            lease.exclusive(output, "another"),
+        ):
+            pytest.fail("two runs hold the lease")
+        held.check()
+
+    def test_a_run_that_is_done_lets_go_at_once(self, bucket: str) -> None:
+        for _ in range(3):
+            started = time.monotonic()
+            with lease.exclusive(f"s3://{bucket}/out", "a run") as held:
+                held.check()
+            assert time.monotonic() - started < 1.5
+
+    def test_a_lease_is_renewed_beyond_its_life(self, bucket: str) -> None:
+        with lease.exclusive(f"s3://{bucket}/out", "a long run") as held:
+            time.sleep(3)
+            held.check()
+
+    def test_a_run_without_sign_of_life_loses_its_lease(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(lease, "RENEW_SECONDS", 60)
+            with lease.exclusive(f"s3://{bucket}/out", "a run that hangs") as hanging:
+                patched.setattr(lease, "RENEW_SECONDS", 0.3)
+                with lease.exclusive(f"s3://{bucket}/out", "next") as held:
+                    held.check()
+                    with pytest.raises(StageError, match="lost its lease"):
+                        hanging.check()
+                    # The former holder comes back to life, and does not take the lease away.
+                    hanging._renew_once()  # type: ignore[attr-defined]
+                    with pytest.raises(StageError, match="lost its lease"):
+                        hanging.check()
+                    time.sleep(1)
+                    held.check()
+
+    def test_of_many_that_start_at_once_one_gets_it(self, bucket: str) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        def attempt(number: int) -> bool:
+            try:
+                with lease.exclusive(f"s3://{bucket}/out", f"run {number}"):
+                    time.sleep(2)
+            except InputError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(attempt, range(8))) == 1
