@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -12,8 +11,10 @@ from distributed import Client, Future, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from engines.core.errors import FruitsError, InputError, StageError, TransientError
+from engines.core.errors import FruitsError, InputError
 from engines.map_engine import MapEngine
+from engines.task_errors import connection_lost, task_failed, workers_died
+from engines.workers import usable_cores
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -37,7 +38,7 @@ class DaskEngine(MapEngine):
             raise InputError(f"{workers} workers cannot do anything", "Give at least 1.")
         if workers is not None and scheduler is not None:
             raise InputError("a given scheduler has its own workers", "Give --workers or --scheduler, not both.")
-        self._workers = workers or _usable_cores()
+        self._workers = workers or usable_cores()
         self._scheduler = scheduler
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
@@ -107,25 +108,12 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _explained(error: Exception, item: Any) -> FruitsError:
     """What a person needs of a failed task: the cause, and the shard."""
     if isinstance(error, FruitsError):
         return error
-    shard = getattr(getattr(item, "shard", None), "id", None) or getattr(item, "shard", None)
-    where = f"shard {shard}" if shard else "a group of shards"
     if isinstance(error, KilledWorker):
-        return TransientError(
-            f"{where}: {error.allowed_failures + 1} workers died while they worked on it",
-            "Most often memory: give the machine more, or use fewer --workers or a smaller --shard-size.",
-        )
+        return workers_died(item, error.allowed_failures + 1)
     if isinstance(error, FutureCancelledError | OSError):
-        return TransientError(
-            f"{where}: the connection to the workers was lost ({error})", "Run again: what was done is kept."
-        )
-    if isinstance(error, ModuleNotFoundError):
-        return StageError(f"{where}: {error}", "Install fruit-features[worker] on the workers of the scheduler.")
-    return StageError(f"{where}: {type(error).__name__}: {error}")
+        return connection_lost(error, item)
+    return task_failed(item, type(error).__name__, error)

@@ -10,6 +10,7 @@ from engines.core.errors import InputError
 
 ENGINES = {
     "dask": ("engines.dask_engine", "DaskEngine", "dask"),
+    "spark": ("engines.spark_engine", "SparkEngine", "spark"),
 }
 """Name -> module, class, and the extra of the distribution that installs what it needs."""
 
