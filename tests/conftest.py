@@ -12,7 +12,7 @@ from engines.core.network import prepare_model
 from engines.core.sample_photos import class_name, encode_photo
 from flows.settings import cache_folder
 
-pytest_plugins = ["s3"]
+pytest_plugins = ["tests.s3"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TEST_DATA = Path(os.environ.get("FRUITS_TEST_DATA", SHARED / "data" / "fruits360-33"))
