@@ -7,7 +7,7 @@ cluster, or as a job somewhere else. What is large stays in the output; reports 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar, Self
@@ -141,7 +141,7 @@ class Engine(ABC):
     def project(self, request: ProjectRequest) -> ProjectReport:
         """Write the projected features of every shard."""
 
-    def describe(self) -> dict[str, str | int]:
+    def describe(self) -> Mapping[str, str | float]:
         """Facts about where the work runs, for the run record."""
         return {}
 

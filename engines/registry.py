@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from engines.base import Engine
 from engines.core.errors import InputError
+from engines.emr.settings import settings_from
 
 ENGINES = {
     "dask": ("engines.dask_engine", "DaskEngine", "dask"),
     "spark": ("engines.spark_engine", "SparkEngine", "spark"),
+    "emr-serverless": ("engines.emr.engine", "EmrServerlessEngine", "aws"),
+    "emr-cluster": ("engines.emr.engine", "EmrClusterEngine", "aws"),
 }
 """Name -> module, class, and the extra of the distribution that installs what it needs."""
 
+EMR_ENGINES = ("emr-serverless", "emr-cluster")
+"""Engines that take `emr` settings, and the id of the `run` their jobs belong to."""
 
-def create_engine(name: str, **options: Any) -> Engine:
-    """The engine called `name`; `options` are its constructor's. Raises InputError for an unknown or missing one."""
+
+def create_engine(name: str, *, emr: Mapping[str, Any] | None = None, run: str | None = None, **options: Any) -> Engine:
+    """The engine called `name`; `options` are its constructor's. Raises InputError for an unknown or missing one.
+
+    `emr`: settings of the EMR engines (`engines.emr.settings.EmrSettings`, as plain data), and `run` the run whose jobs
+    they start or find again; other engines take neither and ignore them.
+    """
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}", f"Choose one of: {', '.join(ENGINES)}.")
     module, kind, extra = ENGINES[name]
@@ -27,5 +38,7 @@ def create_engine(name: str, **options: Any) -> Engine:
             f"the engine {name} needs the package {error.name}, which is not installed",
             f"Install fruit-features[{extra}].",
         ) from error
+    if name in EMR_ENGINES:
+        options |= {"settings": settings_from(emr) if emr is not None else None, "run": run}
     created: Engine = engine(**options)
     return created

@@ -1,0 +1,191 @@
+"""What jobs are made of, on S3: the archive with the interpreter, and the entry point.
+
+`ARTIFACTS/archives/NAME.tar.gz` and `ARTIFACTS/entry/*` never change; `ARTIFACTS/current-ARCHITECTURE.json` says which
+ones jobs use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from engines.core.errors import InputError
+from engines.emr.calls import MISSING, Aws, AwsCallError, refused, split_s3
+from engines.emr.settings import EmrSettings
+
+_PUSH = "Build it with `make emr-package` and upload it with `fruits emr push`."
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Facts about an archive, written beside it when it is built.
+
+    `lock`: digest of the locked requirements. `code`: digest of engines/core, which computes the results. `glibc`: the
+    least C library it runs on. `interpreter`: where its Python comes from.
+    """
+
+    name: str
+    version: str
+    python: str
+    architecture: str
+    glibc: str
+    interpreter: str
+    lock: str
+    code: str
+    sha256: str
+    size: int
+
+    @classmethod
+    def load(cls, content: bytes | str) -> Manifest:
+        """The inverse of `dump`."""
+        plain = json.loads(content)
+        return cls(**{field.name: plain[field.name] for field in fields(cls)})
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What `fruits emr push` made current: an archive and an entry point, by their URLs."""
+
+    url: str
+    entry_point: str
+    bootstrap: str
+    manifest: Manifest
+
+
+class Artifacts:
+    """The archive and entry point below `settings.artifacts`."""
+
+    def __init__(self, settings: EmrSettings, aws: Aws) -> None:
+        self._settings = settings
+        self._aws = aws
+        self._current: Published | None = None
+
+    def current(self) -> Published:
+        """What jobs use. Raises InputError when nothing was pushed, or the archive is gone."""
+        if self._current is None:
+            self._current = self._read_current()
+        return self._current
+
+    def _read_current(self) -> Published:
+        pointer = f"{self._prefix()}/current-{self._settings.architecture}.json"
+        bucket, key = split_s3(pointer)
+        try:
+            plain = json.loads(self._aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read())
+            manifest = Manifest.load(json.dumps(plain["manifest"]))
+            published = Published(plain["url"], plain["entry_point"], plain["bootstrap"], manifest)
+            for url in (published.url, published.entry_point, published.bootstrap):
+                pointer = url
+                bucket, key = split_s3(url)
+                head = self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
+                if url == published.url and head["ContentLength"] != manifest.size:
+                    raise InputError(f"the archive {url} is not the one that was pushed: its size differs", _PUSH)
+        except AwsCallError as error:
+            if error.code in MISSING:
+                raise InputError(
+                    f"{pointer} is missing: no archive for {self._settings.architecture} was pushed there", _PUSH
+                ) from error
+            raise refused(
+                error, f"{pointer} cannot be read", "Check artifacts, and your permission to read it."
+            ) from error
+        return published
+
+    def push(self, archive: Path) -> list[str]:
+        """Upload `archive`, the entry point and the bootstrap, as far as they are not there; make them current.
+
+        Returns the URLs that were uploaded. Raises InputError for an archive without manifest or other than its
+        manifest says.
+        """
+        manifest = read_manifest(archive)
+        folder = self._prefix()
+        url = f"{folder}/archives/{archive.name}"
+        entry, bootstrap = entry_point_source(), bootstrap_source()
+        entry_url = f"{folder}/entry/stage_job-{_digest(entry)[:16]}.py"
+        bootstrap_url = f"{folder}/entry/bootstrap-{_digest(bootstrap)[:16]}.sh"
+        uploaded = []
+        if not self._is_there(url, manifest.size):
+            self._put(url, archive.read_bytes())
+            uploaded.append(url)
+        for place, content in ((entry_url, entry), (bootstrap_url, bootstrap)):
+            if not self._is_there(place, len(content)):
+                self._put(place, content)
+                uploaded.append(place)
+        pointer = {"url": url, "entry_point": entry_url, "bootstrap": bootstrap_url, "manifest": asdict(manifest)}
+        # Last: until here jobs use the former archive.
+        self._put(f"{folder}/current-{manifest.architecture}.json", json.dumps(pointer, indent=1).encode())
+        self._current = None
+        return uploaded
+
+    def _prefix(self) -> str:
+        if not self._settings.artifacts:
+            raise InputError(
+                "no place for the archive was given",
+                "Set artifacts in the [emr] table: the stack of deployments/emr prints it as Artifacts.",
+            )
+        return self._settings.artifacts
+
+    def _is_there(self, url: str, size: int) -> bool:
+        bucket, key = split_s3(url)
+        try:
+            return bool(self._aws.call("s3", "head_object", Bucket=bucket, Key=key)["ContentLength"] == size)
+        except AwsCallError as error:
+            if error.code in MISSING:
+                return False
+            raise refused(
+                error, f"{url} cannot be looked up", "Check artifacts, and your permissions there."
+            ) from error
+
+    def _put(self, url: str, content: bytes) -> None:
+        bucket, key = split_s3(url)
+        try:
+            self._aws.call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ChecksumAlgorithm="SHA256")
+        except AwsCallError as error:
+            raise refused(error, f"{url} cannot be written", "Check artifacts, and your permissions there.") from error
+
+
+def read_manifest(archive: Path) -> Manifest:
+    """The manifest beside an archive. Raises InputError when either is missing, or they do not belong together."""
+    path = archive.with_name(archive.name.removesuffix(".tar.gz") + ".json")
+    if not archive.is_file() or not path.is_file():
+        raise InputError(f"{archive} or its manifest {path.name} does not exist", "Build both with `make emr-package`.")
+    manifest = Manifest.load(path.read_text())
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != manifest.sha256:
+        raise InputError(f"{archive} is not the archive of its manifest", "Build both anew with `make emr-package`.")
+    return manifest
+
+
+def entry_point_source() -> bytes:
+    """What runs on the driver: `engines.emr.stage_job`, uploaded as one file."""
+    return (files("engines.emr") / "stage_job.py").read_bytes()
+
+
+def bootstrap_source() -> bytes:
+    """What an instance of a cluster runs when it starts."""
+    return (files("engines.emr") / "bootstrap.sh").read_bytes()
+
+
+def code_digest() -> str:
+    """Digest of engines/core as installed here: what decides about the bytes of the results."""
+    digest = hashlib.sha256()
+    folder = files("engines.core")
+    for path in sorted((item for item in folder.iterdir() if item.name.endswith(".py")), key=lambda item: item.name):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def facts_of(published: Published) -> dict[str, Any]:
+    """For the run record: which archive computed the results."""
+    return {"archive": published.manifest.name, "archive_sha256": published.manifest.sha256[:16]}

@@ -1,0 +1,160 @@
+"""Calls of AWS with patience: throttling and lost connections are met with backoff, expired credentials are renewed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+
+from engines.core.errors import FruitsError, InputError, StageError, TransientError
+from engines.emr.settings import EmrSettings
+
+LOGGER = logging.getLogger("fruits.emr")
+
+THROTTLED = {
+    "ThrottlingException",
+    "Throttling",
+    "ThrottledException",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "SlowDown",
+}
+EXPIRED = {
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "RequestExpired",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
+DENIED = {"AccessDeniedException", "AccessDenied", "403", "UnauthorizedOperation", "Forbidden"}
+MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound", "ResourceNotFoundException", "NoSuchEntity"}
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 20.0
+_RENEWALS = 3
+
+
+class AwsCallError(Exception):
+    """AWS refused a call for good. `code` and `detail` are in its words."""
+
+    def __init__(self, operation: str, code: str, detail: str) -> None:
+        super().__init__(f"{operation}: {code}: {detail}")
+        self.operation = operation
+        self.code = code
+        self.detail = detail
+
+
+class Aws:
+    """Clients of one region, made again with fresh credentials when those expire."""
+
+    def __init__(self, settings: EmrSettings, pause: Callable[[float], None] = time.sleep) -> None:
+        self._settings = settings
+        self._pause = pause
+        self._clients: dict[str, Any] = {}
+
+    def call(self, service: str, operation: str, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
+        """Call `operation` (as boto3 names it) of `service`.
+
+        `once`: a lost connection is raised as TransientError, because the call may have been accepted and another one
+        would be a second. Raises AwsCallError for a refusal, TransientError when patience ends, InputError for
+        credentials that are missing or expired.
+        """
+        deadline = time.monotonic() + self._settings.patience_seconds
+        renewals = 0
+        for pause in _pauses():
+            try:
+                return dict(getattr(self._client(service), operation)(**parameters))
+            except exceptions.ClientError as error:
+                code = error.response["Error"]["Code"]
+                detail = error.response["Error"].get("Message", "")
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                if code in EXPIRED:
+                    renewals += 1
+                    self._clients.clear()  # the next client reads the credentials anew
+                    if renewals > _RENEWALS or time.monotonic() + pause > deadline:
+                        raise _expired(code) from error
+                elif code not in THROTTLED and status < 500:
+                    raise AwsCallError(operation, code, detail) from error
+                reason = code
+            except exceptions.NoCredentialsError as error:
+                raise InputError(
+                    "no AWS credentials were found",
+                    "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`.",
+                ) from error
+            except (exceptions.TokenRetrievalError, exceptions.SSOError, exceptions.CredentialRetrievalError) as error:
+                raise _expired(type(error).__name__) from error
+            except exceptions.ParamValidationError as error:
+                raise AwsCallError(operation, "ParamValidation", str(error)) from error
+            except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
+                if once:
+                    raise TransientError(f"the connection to {service} was lost in {operation}") from error
+                reason = type(error).__name__
+            if time.monotonic() + pause > deadline:
+                raise TransientError(
+                    f"{service} did not answer {operation} within {self._settings.patience_seconds:.0f} s ({reason})",
+                    "Check the network and the service's status, then run again: what was done is kept.",
+                )
+            LOGGER.info("%s %s: %s; again in %.1f s", service, operation, reason, pause)
+            self._pause(pause)
+        raise AssertionError("pauses never end")
+
+    def pages(
+        self, service: str, operation: str, key: str, cursor: str = "nextToken", **parameters: Any
+    ) -> Iterator[Any]:
+        """The items of all pages of a listing; `cursor` is what the service calls it, in and out."""
+        while True:
+            answer = self.call(service, operation, **parameters)
+            yield from answer.get(key, [])
+            if not answer.get(cursor):
+                return
+            parameters[cursor] = answer[cursor]
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            # One attempt: this class retries, so that there is one place that does.
+            config = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30)
+            session = boto3.Session(region_name=self._settings.region)
+            self._clients[service] = session.client(service, config=config)
+        return self._clients[service]
+
+
+def split_s3(url: str) -> tuple[str, str]:
+    """Bucket and key of an `s3://` URL."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def refused(error: AwsCallError, doing: str, hint: str) -> FruitsError:
+    """An explained error for a refusal: InputError for what a person can set right, else StageError."""
+    denied = error.code in DENIED
+    kind = InputError if denied or error.code in MISSING or "Validation" in error.code else StageError
+    why = f"AWS does not allow it ({error.detail})" if denied else f"{error.code}: {error.detail}"
+    return kind(f"{doing}: {why}", hint)
+
+
+def read_json(content: bytes) -> Any:
+    """Parsed JSON of an object."""
+    return json.loads(content)
+
+
+def _expired(code: str) -> InputError:
+    return InputError(
+        f"the AWS credentials have expired or are not valid ({code})",
+        "Renew them (`aws sso login`, or new keys) and run again: what was done is kept. A job that was running is "
+        "stopped by its own timeout, or at once with `fruits emr stop RUN`.",
+    )
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between attempts: exponential with jitter, so that many clients do not come back at once."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads load, guards nothing
+        pause = min(_LONGEST_PAUSE, pause * 2)

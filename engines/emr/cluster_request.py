@@ -1,0 +1,103 @@
+"""A cluster of EMR on EC2 and its steps, as requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engines.emr.artifacts import Published
+from engines.emr.protocol import TAG_RUN, Job
+from engines.emr.settings import EmrSettings
+
+BOOTSTRAP_NAME = "fruit-features archive"
+
+
+def cluster_name(run: str) -> str:
+    """What the cluster of a run is called: it is found again by it."""
+    return f"fruit-features/{run}"
+
+
+def step_for(job: Job, settings: EmrSettings, published: Published) -> dict[str, Any]:
+    """The step that runs `job`, as AddJobFlowSteps takes it."""
+    python = f"{settings.unpack_folder}/bin/python"
+    conf = {
+        **job.size.spark_conf(),
+        "spark.pyspark.python": python,
+        "spark.pyspark.driver.python": python,
+    }
+    options = [part for name, value in conf.items() for part in ("--conf", f"{name}={value}")]
+    # A cluster that works is not idle, and a step has no time limit of its own: `timeout` is one.
+    limit = ["timeout", "--kill-after=60", f"{settings.timeout_minutes}m"]
+    return {
+        "Name": str(job.name),
+        "ActionOnFailure": "CANCEL_AND_WAIT",
+        "HadoopJarStep": {
+            "Jar": "command-runner.jar",
+            "Args": [
+                *limit,
+                "spark-submit",
+                "--deploy-mode",
+                "client",
+                *options,
+                published.entry_point,
+                *job.arguments,
+            ],
+        },
+    }
+
+
+def cluster_for(run: str, settings: EmrSettings, published: Published) -> dict[str, Any]:
+    """The cluster for a run, as RunJobFlow takes it: it ends by itself when idle, and grows no further than allowed."""
+    instances: dict[str, Any] = {
+        "InstanceGroups": [
+            {
+                "Name": "primary",
+                "InstanceRole": "MASTER",
+                "InstanceType": settings.instance_type,
+                "InstanceCount": 1,
+            },
+            {"Name": "core", "InstanceRole": "CORE", "InstanceType": settings.instance_type, "InstanceCount": 1},
+        ],
+        "KeepJobFlowAliveWhenNoSteps": True,
+        "TerminationProtected": False,
+        "Ec2SubnetId": settings.subnet_id,
+    }
+    groups = {
+        "EmrManagedMasterSecurityGroup": settings.security_group_primary,
+        "EmrManagedSlaveSecurityGroup": settings.security_group_core,
+        "ServiceAccessSecurityGroup": settings.security_group_service,
+    }
+    instances.update({name: group for name, group in groups.items() if group})
+    tags = {TAG_RUN: run, "for-use-with-amazon-emr-managed-policies": "true"}
+    cluster: dict[str, Any] = {
+        "Name": cluster_name(run),
+        "ReleaseLabel": settings.release_label,
+        "Applications": [{"Name": "Spark"}],
+        "LogUri": f"{settings.logs}/",
+        "ServiceRole": settings.service_role,
+        "JobFlowRole": settings.instance_profile,
+        "Instances": instances,
+        "BootstrapActions": [
+            {
+                "Name": BOOTSTRAP_NAME,
+                "ScriptBootstrapAction": {
+                    "Path": published.bootstrap,
+                    "Args": [published.url, published.manifest.sha256, settings.unpack_folder],
+                },
+            }
+        ],
+        "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+        "StepConcurrencyLevel": 1,
+        "VisibleToAllUsers": True,
+        "AutoTerminationPolicy": {"IdleTimeout": settings.idle_minutes * 60},
+        # Grows with the executors that a stage asks for, and no further.
+        "ManagedScalingPolicy": {
+            "ComputeLimits": {
+                "UnitType": "Instances",
+                "MinimumCapacityUnits": 1,
+                "MaximumCapacityUnits": max(1, settings.executors or settings.max_executors),
+            }
+        },
+    }
+    if settings.security_configuration:
+        cluster["SecurityConfiguration"] = settings.security_configuration
+    return cluster

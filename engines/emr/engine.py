@@ -1,0 +1,292 @@
+"""The engines that have each stage run on EMR: submit a job, watch it, read its report from the output."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, TypeVar
+
+from engines.base import (
+    Engine,
+    FeaturizeReport,
+    FeaturizeRequest,
+    FitReport,
+    FitRequest,
+    IndexReport,
+    IndexRequest,
+    Progress,
+    ProjectReport,
+    ProjectRequest,
+)
+from engines.core import errors
+from engines.core.catalog import read_catalog
+from engines.core.errors import FruitsError, InputError, StageError, TransientError
+from engines.core.featurize import features_key
+from engines.core.storage import open_storage
+from engines.emr.artifacts import Artifacts, facts_of
+from engines.emr.calls import LOGGER, Aws
+from engines.emr.cluster import ClusterRunner
+from engines.emr.cost import check_max_cost, cost_record, estimate_stages, load_prices
+from engines.emr.preflight import preflight
+from engines.emr.protocol import Billed, Job, JobName, JobRunner, JobStatus, State, output_tag
+from engines.emr.serverless import ServerlessRunner
+from engines.emr.settings import EmrSettings, load_settings
+from engines.emr.sizing import size_for
+
+Request = IndexRequest | FeaturizeRequest | FitRequest | ProjectRequest
+Report = TypeVar("Report", IndexReport, FeaturizeReport, FitReport, ProjectReport)
+
+_AFTER = {"index": [], "featurize": ["fit_pca", "project"], "fit_pca": ["project"], "project": []}
+"""What follows a stage, as far as the number of images is known when it starts."""
+
+
+class EmrEngine(Engine):
+    """A job per stage, by a JobRunner.
+
+    `run` tells this run's jobs from others': the same run, started again, attaches to its running job. The caller holds
+    the output's lease, so whatever another run has left running there is an orphan, and is cancelled. However a stage
+    is left, its job has ended or was cancelled.
+    """
+
+    def __init__(
+        self,
+        settings: EmrSettings | None = None,
+        run: str | None = None,
+        workers: int | None = None,
+        scheduler: str | None = None,
+    ) -> None:
+        super().__init__()
+        if workers is not None or scheduler is not None:
+            raise InputError(
+                f"{self.name} has neither workers nor a scheduler of yours",
+                "Set executors, executor_cores and the like in the [emr] table, or by --emr executors=4.",
+            )
+        self.settings = settings or load_settings()
+        self.run = run or uuid.uuid4().hex[:12]
+        self._aws = Aws(self.settings)
+        self._artifacts = Artifacts(self.settings, self._aws)
+        self.runner = self._make_runner()
+        self._checked = False
+        self._job: str | None = None
+        self._facts: dict[str, str | float] = {}
+
+    @abstractmethod
+    def _make_runner(self) -> JobRunner:
+        """The runner of this engine."""
+
+    def index(self, request: IndexRequest) -> IndexReport:
+        """See Engine."""
+        self._check(request.source, request.output)
+        return self._run_stage("index", request, IndexReport, 0, 0)
+
+    def featurize(self, request: FeaturizeRequest) -> FeaturizeReport:
+        """See Engine."""
+        self._check(request.source, request.output)
+        shards = read_catalog(request.output, request.catalog).shards
+        present = {item.key for item in open_storage(request.output).list("features")}
+        missing = [shard for shard in shards if features_key(request.fingerprint, shard.id) not in present]
+        images = sum(shard.count for shard in missing)
+        return self._run_stage("featurize", request, FeaturizeReport, images, len(missing))
+
+    def fit_pca(self, request: FitRequest) -> FitReport:
+        """See Engine."""
+        shards = read_catalog(request.output, request.catalog).shards
+        return self._run_stage("fit_pca", request, FitReport, sum(shard.count for shard in shards), len(shards))
+
+    def project(self, request: ProjectRequest) -> ProjectReport:
+        """See Engine."""
+        shards = read_catalog(request.output, request.catalog).shards
+        return self._run_stage("project", request, ProjectReport, sum(shard.count for shard in shards), len(shards))
+
+    def describe(self) -> Mapping[str, str | float]:
+        """See Engine: where the jobs ran, which archive, and what AWS billed."""
+        billed = cost_record(self.settings, self.name, self._billed_when_known())
+        return {"run": self.run, "region": self.settings.region, **self.runner.describe(), **self._facts, **billed}
+
+    def close(self) -> None:
+        """See Engine: cancels a job that is still running, and ends what the runner created."""
+        try:
+            self._cancel()
+        finally:
+            self.runner.close()
+
+    def _check(self, source: str, output: str) -> None:
+        """Once per engine: the preflight, then whatever another run left behind."""
+        if self._checked:
+            return
+        for line in preflight(self.settings, self._aws, self._artifacts, self.runner, source, output):
+            LOGGER.info("%s", line)
+        self._facts.update(facts_of(self._artifacts.current()))
+        others = [
+            job for job in self.runner.find() if job.name.output == output_tag(output) and job.name.run != self.run
+        ]
+        for job in others:
+            if job.state.active:
+                LOGGER.warning("cancelling the job %s, left behind by the run %s", job.id, job.name.run)
+                self.runner.cancel(job.id)
+        for run in dict.fromkeys(job.name.run for job in others):
+            self.runner.stop_leftovers(run)
+        self._checked = True
+
+    def _run_stage(self, stage: str, request: Request, report: type[Report], images: int, shards: int) -> Report:
+        former = [
+            job
+            for job in self.runner.find()
+            if (job.name.run, job.name.stage, job.name.output) == (self.run, stage, output_tag(request.output))
+        ]
+        running = [job for job in former if not job.state.ended]
+        if running and running[-1].state.active:
+            LOGGER.info("%s: attaching to the job %s, which is running already", stage, running[-1].id)
+            name, self._job = running[-1].name, running[-1].id
+        else:
+            name = JobName(self.run, stage, len(former), output_tag(request.output))
+            self._check_cost(stage, images, shards)
+            size = size_for(self.settings, stage, images, shards)
+            LOGGER.info("%s: %d executors of %d vCPU", stage, size.executors, size.executor_cores)
+            order = {
+                "stage": stage,
+                "request": asdict(request),
+                "report_key": name.report_key,
+                "progress_key": name.progress_key,
+            }
+            self._job = self._submit(Job(name, [json.dumps(order)], size))
+            LOGGER.info(
+                "%s: job %s submitted; `fruits emr status %s` links to its Spark UI", stage, self._job, self.run
+            )
+        try:
+            status = self._watch(self._job, stage, name, request.output)
+        finally:
+            self._cancel()
+        self._facts[f"{stage}_job"] = status.id
+        return self._read_report(status, name, request.output, report)
+
+    def _submit(self, job: Job) -> str:
+        """Submit the job. When that fails, AWS may have accepted it all the same: then it is cancelled."""
+        try:
+            return self.runner.submit(job)
+        except BaseException as error:
+            try:
+                for found in self.runner.find():
+                    if found.name == job.name and found.state.active:
+                        self.runner.cancel(found.id)
+            except FruitsError as second:
+                error.add_note(f"whether AWS accepted the job could not be found out: {second}")
+            raise
+
+    def _check_cost(self, stage: str, images: int, shards: int) -> None:
+        estimate = estimate_stages(self.settings, self.name, [stage, *_AFTER[stage]], images, shards)
+        what = f"{stage} of {images:,} images, and what follows" if _AFTER[stage] else stage
+        LOGGER.info("estimate for %s: %s", what, estimate)
+        if self.settings.max_cost is not None:
+            billed = self.runner.billed(self.run) or Billed()
+            spent = load_prices(self.settings, self.name).cost(billed, self.settings.instance_type)
+            check_max_cost(self.settings, estimate, spent)
+
+    def _watch(self, job_id: str, stage: str, name: JobName, output: str) -> JobStatus:
+        """Poll until the job has ended. Raises StageError when it does not start or end in time."""
+        began = time.monotonic()
+        started: float | None = None
+        pause = self.settings.poll_seconds
+        seen = ""
+        shown: Progress | None = None
+        while True:
+            status = self.runner.poll(job_id)
+            now = time.monotonic()
+            if status.aws_state != seen:
+                LOGGER.info("%s: %s%s", stage, status.aws_state, f" ({status.detail})" if status.detail else "")
+                seen, pause = status.aws_state, self.settings.poll_seconds
+            if status.state.ended:
+                self._job = None
+                return status
+            if status.state is not State.WAITING:
+                started = started or now
+            waited = (now - began) / 60
+            if started is None and waited > self.settings.start_timeout_minutes:
+                raise StageError(
+                    f"the job {job_id} did not start within {self.settings.start_timeout_minutes:g} minutes: "
+                    f"{status.aws_state} {status.detail}".rstrip(),
+                    "It was cancelled. Check the capacity limit of the application and the vCPU quota of the account, "
+                    "choose fewer executors, or raise start_timeout_minutes.",
+                )
+            if started is not None and (now - started) / 60 > self.settings.timeout_minutes:
+                raise StageError(
+                    f"the job {job_id} ran longer than {self.settings.timeout_minutes} minutes",
+                    "It was cancelled; what it did is kept. Raise timeout_minutes, or give it more executors.",
+                )
+            shown = self._show_progress(output, name, shown)
+            time.sleep(pause)
+            pause = min(self.settings.max_poll_seconds, pause * 1.5)
+
+    def _show_progress(self, output: str, name: JobName, shown: Progress | None) -> Progress | None:
+        storage = open_storage(output)
+        if not storage.exists(name.progress_key):
+            return shown
+        progress = Progress(**json.loads(storage.read(name.progress_key)))
+        if progress != shown:
+            self.on_progress(progress)
+        return progress
+
+    def _read_report(self, status: JobStatus, name: JobName, output: str, report: type[Report]) -> Report:
+        storage = open_storage(output)
+        left: dict[str, Any] = json.loads(storage.read(name.report_key)) if storage.exists(name.report_key) else {}
+        if status.state is State.SUCCEEDED and "report" in left:
+            self._show_progress(output, name, None)
+            return report(**left["report"])
+        if "error" in left:
+            raise _error(left["error"])
+        if status.state is State.CANCELLED:
+            raise TransientError(
+                f"the job {status.id} ({name.stage}) was cancelled: {status.detail or 'by someone else'}",
+                "Run again: what was done is kept.",
+            )
+        if status.state is State.SUCCEEDED:
+            raise StageError(f"the job {status.id} ended without a report in {storage.uri(name.report_key)}", "")
+        raise StageError(
+            f"the job {status.id} ({name.stage}) failed: {status.detail or status.aws_state}",
+            f"The end of the driver's log:\n{self.runner.logs(status.id)}",
+        )
+
+    def _cancel(self) -> None:
+        """Cancel the job that was submitted and is not known to have ended; exactly once."""
+        if self._job is not None:
+            job, self._job = self._job, None
+            LOGGER.warning("cancelling the job %s", job)
+            self.runner.cancel(job)
+
+    def _billed_when_known(self) -> Billed | None:
+        """What AWS bills; it says so some time after a job's end, so this waits up to log_wait_seconds."""
+        deadline = time.monotonic() + self.settings.log_wait_seconds
+        while True:
+            billed = self.runner.billed(self.run)
+            if billed is not None or time.monotonic() + self.settings.poll_seconds > deadline:
+                return billed
+            time.sleep(self.settings.poll_seconds)
+
+
+class EmrServerlessEngine(EmrEngine):
+    """EMR Serverless: no cluster to wait for or to forget."""
+
+    name: ClassVar[str] = "emr-serverless"
+
+    def _make_runner(self) -> JobRunner:
+        return ServerlessRunner(self.settings, self._aws, self._artifacts)
+
+
+class EmrClusterEngine(EmrEngine):
+    """EMR on EC2: a cluster of its own, terminated at the end, or a given one."""
+
+    name: ClassVar[str] = "emr-cluster"
+
+    def _make_runner(self) -> JobRunner:
+        return ClusterRunner(self.settings, self._aws, self._artifacts)
+
+
+def _error(explained: dict[str, str]) -> FruitsError:
+    """The error that the stage raised on the cluster, as the same kind here."""
+    kind = getattr(errors, explained["kind"], StageError)
+    error: FruitsError = kind(explained["message"], explained["hint"])
+    return error

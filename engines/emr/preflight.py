@@ -1,0 +1,135 @@
+"""What is checked before the first job, so that mistakes show before anything costs money."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import unquote
+
+from engines.core.errors import InputError
+from engines.emr.artifacts import Artifacts, Manifest, code_digest
+from engines.emr.calls import DENIED, MISSING, Aws, AwsCallError, refused, split_s3
+from engines.emr.protocol import JobRunner
+from engines.emr.settings import EmrSettings
+
+PYTHONS = {"emr-7.": ("3.11",), "emr-spark-8.": ("3.11", "3.12", "3.13")}
+"""Prefix of the release label -> the minor versions of Python that its PySpark is tested with here."""
+
+
+def preflight(
+    settings: EmrSettings, aws: Aws, artifacts: Artifacts, runner: JobRunner, source: str, output: str
+) -> list[str]:
+    """Check credentials, buckets, archive, application or cluster, and roles; returns a line about each.
+
+    Raises InputError for the first one that cannot work, with what to do.
+    """
+    lines = [_check_identity(aws)]
+    locations = {"source": source, "output": output, "artifacts": settings.artifacts}
+    for name, location in locations.items():
+        if not location.startswith("s3://"):
+            raise InputError(
+                f"the {name} {location or '(not given)'} is not on S3, where the jobs could reach it",
+                "Give s3://bucket/prefix; copy a folder with `aws s3 sync FOLDER s3://bucket/prefix`.",
+            )
+    for bucket in dict.fromkeys(split_s3(location)[0] for location in locations.values()):
+        lines.append(_check_bucket(aws, bucket, settings.region))
+    manifest = artifacts.current().manifest
+    _check_manifest(manifest, settings)
+    lines.append(f"archive {manifest.name}: Python {manifest.python}, {manifest.size / 1e6:.0f} MB")
+    return lines + runner.check(manifest)
+
+
+def check_release(label: str, manifest: Manifest) -> None:
+    """Raise InputError unless the archive's Python is one that the release's PySpark works with."""
+    pythons = next((pythons for prefix, pythons in PYTHONS.items() if label.startswith(prefix)), None)
+    if pythons is None:
+        raise InputError(
+            f"unknown release label {label}", f"Use a release of {' or '.join(PYTHONS)}x, such as emr-7.13.0."
+        )
+    minor = ".".join(manifest.python.split(".")[:2])
+    if minor not in pythons:
+        raise InputError(
+            f"the archive {manifest.name} has Python {minor}, but {label} takes {', '.join(pythons)}",
+            f"Build it with Python {pythons[0]} (`make emr-package`) and upload it with `fruits emr push`.",
+        )
+
+
+def check_role(aws: Aws, role: str, service: str, setting: str) -> str:
+    """A line about a role. Raises InputError when it does not exist, or does not trust `service`."""
+    if not role:
+        raise InputError(
+            f"no role was given as {setting}",
+            f"Set {setting} in the [emr] table: the stack of deployments/emr prints it.",
+        )
+    name = role.rsplit("/", 1)[-1]
+    try:
+        answer = aws.call("iam", "get_role", RoleName=name)
+    except AwsCallError as error:
+        if error.code in MISSING:
+            raise InputError(
+                f"the role {role} does not exist", f"Check {setting}: the stack of deployments/emr prints it."
+            ) from error
+        if error.code in DENIED:
+            return f"role {name}: not checked, iam:GetRole is not allowed; AWS checks it when the job is started"
+        raise refused(error, f"the role {role} cannot be looked up", f"Check {setting}.") from error
+    if role.startswith("arn:") and answer["Role"]["Arn"] != role:
+        raise InputError(
+            f"the role {role} is in another account or path than {answer['Role']['Arn']}", f"Check {setting}."
+        )
+    trust = answer["Role"]["AssumeRolePolicyDocument"]
+    policy = json.loads(unquote(trust)) if isinstance(trust, str) else trust
+    if service not in json.dumps(policy):
+        raise InputError(
+            f"the role {role} does not trust {service}", f"Check {setting}: it must be the role made for the jobs."
+        )
+    return f"role {name}: trusts {service}"
+
+
+def _check_identity(aws: Aws) -> str:
+    try:
+        identity = aws.call("sts", "get_caller_identity")
+    except AwsCallError as error:
+        raise refused(
+            error, "AWS does not accept the credentials", "Check AWS_PROFILE, or the AWS_* variables."
+        ) from error
+    return f"account {identity['Account']} as {identity['Arn'].rsplit(':', 1)[-1]}"
+
+
+def _check_bucket(aws: Aws, bucket: str, region: str) -> str:
+    try:
+        answer = aws.call("s3", "head_bucket", Bucket=bucket)
+        found = answer.get("BucketRegion") or region
+    except AwsCallError as error:
+        if error.code in ("301", "PermanentRedirect", "400"):
+            raise InputError(
+                f"the bucket {bucket} is not in {region}", "Set region in the [emr] table to the bucket's."
+            ) from error
+        if error.code in MISSING:
+            raise InputError(f"the bucket {bucket} does not exist", "Check its name, or create it.") from error
+        raise refused(
+            error, f"the bucket {bucket} cannot be used", "Check your permissions (s3:ListBucket)."
+        ) from error
+    if found != region:
+        raise InputError(
+            f"the bucket {bucket} is in {found}, but the jobs would run in {region}",
+            f"Set region = {found!r} in the [emr] table, with an application there: jobs reach S3 in their own region.",
+        )
+    return f"bucket {bucket}: {found}"
+
+
+def _check_manifest(manifest: Manifest, settings: EmrSettings) -> None:
+    again = "Build it anew with `make emr-package` and upload it with `fruits emr push`."
+    if manifest.code != code_digest():
+        raise InputError(
+            f"the archive {manifest.name} was built from other code than runs here, so its results could differ", again
+        )
+    if _numbers(manifest.glibc) > _numbers(settings.glibc):
+        raise InputError(
+            f"the archive {manifest.name} needs glibc {manifest.glibc}, but the workers have {settings.glibc}: its "
+            f"interpreter is {manifest.interpreter}",
+            "Build it where uv can download its standalone interpreter, or on Amazon Linux 2023; or set glibc in the "
+            "[emr] table when a custom image has a later one.",
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))

@@ -1,0 +1,171 @@
+"""What both ways of running a job on EMR have in common: submit, poll, cancel, logs, find."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from engines.emr.sizing import Size
+
+if TYPE_CHECKING:
+    from engines.emr.artifacts import Manifest
+
+TAG_RUN = "fruit-features:run"
+TAG_STAGE = "fruit-features:stage"
+TAG_OUTPUT = "fruit-features:output"
+
+
+class State(StrEnum):
+    """A job as the engine sees it."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDING = "ending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """Whether it may cost money and nobody has asked it to stop."""
+        return self in (State.WAITING, State.RUNNING)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing runs any more."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobName:
+    """Who a job belongs to. It is the job's name on AWS, because listings show names and no tags."""
+
+    run: str
+    stage: str
+    attempt: int
+    output: str
+    """Digest of the output's location, see `output_tag`."""
+
+    def __str__(self) -> str:
+        return f"fruit-features/{self.run}/{self.stage}/{self.attempt}/{self.output}"
+
+    @property
+    def token(self) -> str:
+        """The client token: equal for every try to start this very job, so AWS starts it once."""
+        return hashlib.sha256(str(self).encode()).hexdigest()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the job: for people, for policies, and to split the bill."""
+        return {TAG_RUN: self.run, TAG_STAGE: self.stage, TAG_OUTPUT: self.output}
+
+    @property
+    def report_key(self) -> str:
+        """Where in the output the job leaves its report."""
+        return f"jobs/{self.run}/{self.stage}-{self.attempt}.json"
+
+    @property
+    def progress_key(self) -> str:
+        """Where in the output the job says how far it is."""
+        return f"jobs/{self.run}/{self.stage}-{self.attempt}.progress.json"
+
+    @classmethod
+    def parse(cls, text: str) -> JobName | None:
+        """The inverse of `str`; None for the name of anything else."""
+        match = re.fullmatch(r"fruit-features/([\w.-]+)/(\w+)/(\d+)/([0-9a-f]+)", text)
+        return cls(match[1], match[2], int(match[3]), match[4]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stage to run: its name, the arguments of the entry point, and how large."""
+
+    name: JobName
+    arguments: list[str]
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What AWS bills, as AWS says it (Serverless), or instance hours (EC2)."""
+
+    vcpu_hours: float = 0.0
+    memory_gb_hours: float = 0.0
+    storage_gb_hours: float = 0.0
+    instance_hours: float = 0.0
+
+    def __add__(self, other: Billed) -> Billed:
+        return Billed(
+            self.vcpu_hours + other.vcpu_hours,
+            self.memory_gb_hours + other.memory_gb_hours,
+            self.storage_gb_hours + other.storage_gb_hours,
+            self.instance_hours + other.instance_hours,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What AWS says about a job now. `aws_state` and `detail` are in its words; `billed` is None until it is known."""
+
+    id: str
+    name: JobName
+    state: State
+    aws_state: str
+    detail: str = ""
+    billed: Billed | None = None
+
+
+class JobRunner(Protocol):
+    """Runs jobs on one application or cluster. Every method raises FruitsError only."""
+
+    def submit(self, job: Job) -> str:
+        """Start the job and return its id; when a job of this name is there already, return that one's."""
+        ...
+
+    def poll(self, job_id: str) -> JobStatus:
+        """The job's state now."""
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Ask AWS to stop the job; a job that has ended is left alone."""
+        ...
+
+    def logs(self, job_id: str) -> str:
+        """The tail of the driver's log, or one line that says why it cannot be had."""
+        ...
+
+    def find(self) -> list[JobStatus]:
+        """All jobs of this project of the last seven days, the longest that one may run; oldest first."""
+        ...
+
+    def dashboard(self, job_id: str) -> str:
+        """A link to the Spark UI. It lets in whoever has it: show it to the person who asked, and log it nowhere."""
+        ...
+
+    def stop_leftovers(self, run: str) -> list[str]:
+        """Stop what `run` started besides its jobs, such as a cluster; returns the ids."""
+        ...
+
+    def billed(self, run: str) -> Billed | None:
+        """What AWS bills for the whole run so far; None while it has not said so of a job that has ended."""
+        ...
+
+    def check(self, manifest: Manifest) -> list[str]:
+        """Check what this runner needs before anything is started; returns a line about each. Raises InputError."""
+        ...
+
+    def describe(self) -> dict[str, str | float]:
+        """Facts about where jobs run, for the run record."""
+        ...
+
+    def close(self) -> None:
+        """Stop what this runner created. May be called twice."""
+        ...
+
+
+def output_tag(output: str) -> str:
+    """A short digest of an output's location: jobs that write to one place are found by it."""
+    return hashlib.sha256(output.encode()).hexdigest()[:16]

@@ -1,0 +1,234 @@
+"""Jobs on an application of EMR Serverless."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from engines.core.errors import InputError, StageError
+from engines.emr.artifacts import Artifacts, Manifest
+from engines.emr.calls import Aws, AwsCallError, refused
+from engines.emr.logs import read_log_tail
+from engines.emr.preflight import check_release, check_role
+from engines.emr.protocol import Billed, Job, JobName, JobStatus, State
+from engines.emr.settings import EmrSettings
+from engines.emr.sizing import shrink_to
+
+SERVICE = "emr-serverless"
+
+LONGEST_RUN = timedelta(days=7)
+"""The most that executionTimeoutMinutes may be."""
+
+_STATES = {
+    "SUBMITTED": State.WAITING,
+    "QUEUED": State.WAITING,
+    "PENDING": State.WAITING,
+    "SCHEDULED": State.WAITING,
+    "RUNNING": State.RUNNING,
+    "CANCELLING": State.ENDING,
+    "SUCCESS": State.SUCCEEDED,
+    "FAILED": State.FAILED,
+    "CANCELLED": State.CANCELLED,
+}
+
+PYTHON = "./environment/bin/python"
+"""The archive's interpreter, relative to the folder of every worker: EMR unpacks it into `environment`."""
+
+
+class ServerlessRunner:
+    """JobRunner of one application. It starts by itself with the first job and stops when idle (see the template)."""
+
+    def __init__(self, settings: EmrSettings, aws: Aws, artifacts: Artifacts) -> None:
+        self._settings = settings
+        self._aws = aws
+        self._artifacts = artifacts
+
+    def submit(self, job: Job) -> str:
+        """See JobRunner. The client token makes AWS return the running job when this one was already accepted."""
+        size = job.size
+        capacity = self.application().get("maximumCapacity")
+        if capacity:
+            size = shrink_to(size, _number(capacity["cpu"]), _number(capacity["memory"]))
+        archive = self._artifacts.current()
+        parameters = " ".join(
+            f"--conf {name}={value}" for name, value in self._conf(archive.url, size.spark_conf()).items()
+        )
+        try:
+            answer = self._aws.call(
+                SERVICE,
+                "start_job_run",
+                applicationId=self._settings.application_id,
+                clientToken=job.name.token,
+                executionRoleArn=self._settings.execution_role,
+                name=str(job.name),
+                tags=job.name.tags,
+                executionTimeoutMinutes=self._settings.timeout_minutes,
+                jobDriver={
+                    "sparkSubmit": {
+                        "entryPoint": archive.entry_point,
+                        "entryPointArguments": job.arguments,
+                        "sparkSubmitParameters": parameters,
+                    }
+                },
+                configurationOverrides={
+                    "monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": f"{self._settings.logs}/"}}
+                },
+            )
+        except AwsCallError as error:
+            raise refused(
+                error,
+                f"the job {job.name.stage} could not be started on {self._settings.application_id}",
+                f"Check the execution role {self._settings.execution_role} (its trust in emr-serverless.amazonaws.com, "
+                "and your iam:PassRole for it) and the application: the template in deployments/emr sets up both.",
+            ) from error
+        return str(answer["jobRunId"])
+
+    def _conf(self, archive: str, size: dict[str, str]) -> dict[str, str]:
+        return {
+            **size,
+            "spark.archives": f"{archive}#environment",
+            "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
+            "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,
+            "spark.executorEnv.PYSPARK_PYTHON": PYTHON,
+        }
+
+    def poll(self, job_id: str) -> JobStatus:
+        """See JobRunner."""
+        try:
+            answer = self._aws.call(
+                SERVICE, "get_job_run", applicationId=self._settings.application_id, jobRunId=job_id
+            )
+        except AwsCallError as error:
+            raise refused(error, f"the job {job_id} cannot be read", "Check the application's id.") from error
+        run = answer["jobRun"]
+        name = JobName.parse(run.get("name", ""))
+        if name is None:
+            raise InputError(f"the job {job_id} ({run.get('name', 'no name')}) is not one of fruit-features", "")
+        return JobStatus(job_id, name, _STATES[run["state"]], run["state"], run.get("stateDetails", ""), _billed(run))
+
+    def cancel(self, job_id: str) -> None:
+        """See JobRunner."""
+        try:
+            self._aws.call(SERVICE, "cancel_job_run", applicationId=self._settings.application_id, jobRunId=job_id)
+        except AwsCallError as error:
+            if self.poll(job_id).state.ended:
+                return  # AWS refuses to cancel what has ended meanwhile
+            raise refused(
+                error,
+                f"the job {job_id} could not be cancelled",
+                f"It goes on, for {self._settings.timeout_minutes} minutes at most: stop it in the console.",
+            ) from error
+
+    def logs(self, job_id: str) -> str:
+        """See JobRunner."""
+        folder = f"{self._settings.logs}/applications/{self._settings.application_id}/jobs/{job_id}/SPARK_DRIVER"
+        return read_log_tail(self._aws, folder, ("stderr.gz", "stdout.gz"), self._settings.log_wait_seconds)
+
+    def find(self) -> list[JobStatus]:
+        """See JobRunner. Billed resources come with `poll` only."""
+        found = []
+        try:
+            for run in self._aws.pages(
+                SERVICE,
+                "list_job_runs",
+                "jobRuns",
+                applicationId=self._settings.application_id,
+                createdAtAfter=datetime.now(UTC) - LONGEST_RUN,
+                maxResults=50,
+            ):
+                name = JobName.parse(run.get("name", ""))
+                if name is not None:
+                    found.append((run["createdAt"], JobStatus(run["id"], name, _STATES[run["state"]], run["state"])))
+        except AwsCallError as error:
+            raise refused(
+                error, f"the jobs of the application {self._settings.application_id} cannot be listed", "Check its id."
+            ) from error
+        return [status for _, status in sorted(found, key=lambda pair: pair[0])]
+
+    def dashboard(self, job_id: str) -> str:
+        """See JobRunner."""
+        try:
+            answer = self._aws.call(
+                SERVICE, "get_dashboard_for_job_run", applicationId=self._settings.application_id, jobRunId=job_id
+            )
+        except AwsCallError as error:
+            raise refused(error, f"there is no link to the Spark UI of {job_id}", "") from error
+        return str(answer["url"])
+
+    def stop_leftovers(self, run: str) -> list[str]:  # noqa: ARG002 - nothing here outlives its jobs
+        """See JobRunner: an application costs nothing without jobs."""
+        return []
+
+    def billed(self, run: str) -> Billed | None:
+        """See JobRunner: as AWS says it in billedResourceUtilization."""
+        total = Billed()
+        for job in self.find():
+            if job.name.run == run:
+                status = self.poll(job.id)
+                if status.billed is None and status.state.ended and status.state is not State.CANCELLED:
+                    return None
+                total += status.billed or Billed()
+        return total
+
+    def check(self, manifest: Manifest) -> list[str]:
+        """See JobRunner: the application, its release and architecture, and the execution role."""
+        application = self.application()
+        architecture = {"X86_64": "x86_64", "ARM64": "arm64"}[application.get("architecture", "X86_64")]
+        if application["type"].lower() != "spark":
+            raise InputError(
+                f"the application {self._settings.application_id} is for {application['type']}",
+                "Use one for Spark: the template in deployments/emr makes it.",
+            )
+        if architecture != manifest.architecture:
+            raise InputError(
+                f"the application {self._settings.application_id} is {architecture}, but the archive is "
+                f"{manifest.architecture}",
+                "Set architecture in the [emr] table, and build and push an archive on such a machine.",
+            )
+        check_release(application["releaseLabel"], manifest)
+        note = check_role(self._aws, self._settings.execution_role, "emr-serverless.amazonaws.com", "execution_role")
+        where = f"application {self._settings.application_id}: {application['state']}, {application['releaseLabel']}"
+        return [f"{where}, {architecture}", note]
+
+    def describe(self) -> dict[str, str | float]:
+        """See JobRunner."""
+        return {"application": self._settings.application_id}
+
+    def close(self) -> None:
+        """See JobRunner: the application stops by itself when idle."""
+
+    def application(self) -> dict[str, Any]:
+        """What AWS says of the application. Raises InputError for one that is missing or cannot take jobs."""
+        if not self._settings.application_id:
+            raise InputError(
+                "no EMR Serverless application was given",
+                "Set application_id in the [emr] table: the stack of deployments/emr prints it as ApplicationId.",
+            )
+        try:
+            answer = self._aws.call(SERVICE, "get_application", applicationId=self._settings.application_id)
+        except AwsCallError as error:
+            raise refused(
+                error,
+                f"the EMR Serverless application {self._settings.application_id} in {self._settings.region} "
+                "cannot be used",
+                "Check application_id and region.",
+            ) from error
+        application: dict[str, Any] = answer["application"]
+        if application["state"] in ("TERMINATED", "STOPPING"):
+            raise StageError(
+                f"the EMR Serverless application {self._settings.application_id} is {application['state']}",
+                "Wait until it has stopped, or create it again with the template in deployments/emr.",
+            )
+        return application
+
+
+def _billed(run: dict[str, Any]) -> Billed | None:
+    usage = run.get("billedResourceUtilization")
+    if not usage:
+        return None
+    return Billed(usage.get("vCPUHour", 0.0), usage.get("memoryGBHour", 0.0), usage.get("storageGBHour", 0.0))
+
+
+def _number(text: str) -> float:
+    """The number in `200 vCPU` or `800 GB`."""
+    return float(text.split(maxsplit=1)[0])

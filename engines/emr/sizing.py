@@ -1,0 +1,127 @@
+"""How large a job is: executors from the images of a stage, within what EMR offers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engines.core.errors import InputError
+from engines.emr.settings import EmrSettings
+
+TARGET_MINUTES = 5.0
+"""Work each core should have: less, and starting the workers costs more than their work."""
+
+START_MINUTES = 2.0
+"""Assumed from the submission of a job to its first task, billed for all workers. Not measured on AWS."""
+
+IMAGES_PER_SECOND = {"index": 1000.0, "fit_pca": 4000.0, "project": 2000.0}
+"""Assumed of the light stages, per vCPU, dominated by reading and writing S3; index lists on the driver alone."""
+
+WORKER_MEMORY_GB = {1: (2, 8, 1), 2: (4, 16, 1), 4: (8, 30, 1), 8: (16, 60, 4), 16: (32, 120, 8)}
+"""vCPU -> least, most and step of a worker's memory on EMR Serverless.
+docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/app-behavior.html, "Supported worker configurations"."""
+
+DISK_GB = 20
+"""Ephemeral storage per worker that is included in the price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Executors and the shape of driver and executor; memory in GB is a worker's whole memory."""
+
+    executors: int
+    executor_cores: int
+    executor_memory_gb: int
+    driver_cores: int
+    driver_memory_gb: int
+
+    @property
+    def vcpus(self) -> int:
+        """Of driver and executors together."""
+        return self.driver_cores + self.executors * self.executor_cores
+
+    @property
+    def memory_gb(self) -> int:
+        """Of driver and executors together."""
+        return self.driver_memory_gb + self.executors * self.executor_memory_gb
+
+    def spark_conf(self) -> dict[str, str]:
+        """The properties of Spark that make this size; no dynamic allocation, so it is also the most that is billed.
+
+        Python and LiteRT work outside of the JVM: most of a worker's memory is overhead in Spark's terms.
+        """
+        executor_heap = max(1, self.executor_memory_gb // 4)
+        driver_heap = max(1, self.driver_memory_gb // 4)
+        return {
+            "spark.dynamicAllocation.enabled": "false",
+            "spark.executor.instances": str(self.executors),
+            "spark.executor.cores": str(self.executor_cores),
+            "spark.executor.memory": f"{executor_heap}g",
+            "spark.executor.memoryOverhead": f"{self.executor_memory_gb - executor_heap}g",
+            "spark.driver.cores": str(self.driver_cores),
+            "spark.driver.memory": f"{driver_heap}g",
+            "spark.driver.memoryOverhead": f"{self.driver_memory_gb - driver_heap}g",
+        }
+
+
+def size_for(settings: EmrSettings, stage: str, images: int, shards: int) -> Size:
+    """The size of a stage over `images` in `shards`: about five minutes of work per core, a shard per core at least.
+
+    Raises InputError for a worker shape that EMR Serverless does not have.
+    """
+    check_worker("executor", settings.executor_cores, settings.executor_memory_gb)
+    check_worker("driver", settings.driver_cores, settings.driver_memory_gb)
+    if settings.executors is not None:
+        executors = settings.executors
+    elif stage == "index":
+        executors = 1
+    else:
+        cores = min(shards, math.ceil(images / (rate(settings, stage) * TARGET_MINUTES * 60)))
+        executors = min(settings.max_executors, max(1, math.ceil(cores / settings.executor_cores)))
+    if executors < 1:
+        raise InputError(f"{executors} executors cannot do anything", "Give at least 1.")
+    return Size(
+        executors,
+        settings.executor_cores,
+        settings.executor_memory_gb,
+        settings.driver_cores,
+        settings.driver_memory_gb,
+    )
+
+
+def rate(settings: EmrSettings, stage: str) -> float:
+    """Images a second and vCPU that a stage is assumed to do."""
+    return settings.images_per_vcpu_second if stage == "featurize" else IMAGES_PER_SECOND[stage]
+
+
+def minutes_for(settings: EmrSettings, stage: str, images: int, shards: int, size: Size) -> float:
+    """Estimated minutes from the job's start to its end. A core works on one shard at a time."""
+    cores = 1 if stage == "index" else max(1, min(shards, size.executors * size.executor_cores))
+    return START_MINUTES + images / (rate(settings, stage) * cores) / 60
+
+
+def check_worker(role: str, cores: int, memory_gb: int) -> None:
+    """Raise InputError unless EMR Serverless has workers of this shape."""
+    if cores not in WORKER_MEMORY_GB:
+        raise InputError(
+            f"an {role} cannot have {cores} vCPU", f"Choose one of: {', '.join(map(str, WORKER_MEMORY_GB))}."
+        )
+    least, most, step = WORKER_MEMORY_GB[cores]
+    if not least <= memory_gb <= most or memory_gb % step:
+        raise InputError(
+            f"an {role} of {cores} vCPU cannot have {memory_gb} GB", f"Choose {least} to {most} GB in steps of {step}."
+        )
+
+
+def shrink_to(size: Size, vcpus: float, memory_gb: float) -> Size:
+    """The size with so many executors fewer that it fits the capacity. Raises InputError when not even one fits."""
+    by_cpu = (vcpus - size.driver_cores) // size.executor_cores
+    by_memory = (memory_gb - size.driver_memory_gb) // size.executor_memory_gb
+    executors = int(min(size.executors, by_cpu, by_memory))
+    if executors < 1:
+        raise InputError(
+            f"the capacity of {vcpus:g} vCPU and {memory_gb:g} GB does not hold a driver and one executor "
+            f"({size.driver_cores + size.executor_cores} vCPU, {size.driver_memory_gb + size.executor_memory_gb} GB)",
+            "Raise the application's maximum capacity (MaximumVcpus of the template), or choose smaller workers.",
+        )
+    return Size(executors, size.executor_cores, size.executor_memory_gb, size.driver_cores, size.driver_memory_gb)

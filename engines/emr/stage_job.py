@@ -1,0 +1,65 @@
+"""The entry point of a job on EMR: runs one stage with the Spark engine of the session that is there.
+
+Uploaded as one file and started by spark-submit with one argument, a JSON object: `name` (see JobName), `stage`,
+`request`. Leaves the report, or the explained error, in the output; the process that submitted the job reads it there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from typing import Any
+
+from engines.base import FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
+from engines.core.errors import FruitsError
+from engines.core.storage import open_storage
+
+REQUESTS = {
+    "index": IndexRequest,
+    "featurize": FeaturizeRequest,
+    "fit_pca": FitRequest,
+    "project": ProjectRequest,
+}
+
+_SECONDS_BETWEEN_UPDATES = 5.0
+
+
+def run_stage(stage: str, request: Any, progress_key: str) -> Any:
+    """Run one stage on the Spark session that spark-submit gave; its progress goes to `progress_key` of the output."""
+    from engines.spark_engine import SparkEngine
+
+    storage = open_storage(request.output)
+    last = 0.0
+
+    def write_progress(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if progress.done >= progress.total or now - last >= _SECONDS_BETWEEN_UPDATES:
+            last = now
+            storage.write(progress_key, json.dumps(dataclasses.asdict(progress)).encode())
+
+    with SparkEngine() as engine:
+        engine.on_progress = write_progress
+        return getattr(engine, stage)(request)
+
+
+def main(argument: str) -> int:
+    """Run what `argument` says; 0 when the stage is done, 1 when it failed with an explained error."""
+    order = json.loads(argument)
+    request = REQUESTS[order["stage"]](**order["request"])
+    storage = open_storage(request.output)
+    try:
+        report = run_stage(order["stage"], request, order["progress_key"])
+    except FruitsError as error:
+        explained = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        storage.write(order["report_key"], json.dumps({"error": explained}).encode())
+        print(f"{explained['kind']}: {error}", file=sys.stderr)  # noqa: T201 - the driver's log
+        return 1
+    storage.write(order["report_key"], json.dumps({"report": dataclasses.asdict(report)}).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
