@@ -1,8 +1,8 @@
 """The catalog: every image of a source, in order, cut into shards.
 
-A shard is the unit of work, of retry and of commit. Its borders depend on the images around them alone
-(content-defined chunking, after Muthitacharoen et al., "A low-bandwidth network file system", SOSP 2001): an image that
-is added or removed changes the shard it falls in and at times the next one, and all others keep their name and files.
+A shard is the unit of work, of retry and of commit. Its borders depend on the images around them alone (see
+`engines.core.sharding`): an image that is added changes the shard it falls in, at times the one beside it, and once in
+a thousand times a third; all others keep their name and files.
 
 The catalog is written while the source is listed, in parts of some thousand images, so that neither listing nor reading
 needs it whole in memory. Its manifest is written last and is its commit.
@@ -15,13 +15,14 @@ import functools
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 
 from engines.core import tables
 from engines.core.errors import ContractError, InputError
+from engines.core.sharding import cut_into_shards, name_hash
 from engines.core.storage import Storage, StoredObject, is_folder, open_storage
 
 SHARDS_PER_PART = 16
@@ -106,9 +107,14 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
     _check_same_source(source, output)
     storage, target = open_storage(source), open_storage(output)
     counts = _Counts()
+
+    def key(entry: Entry) -> str:
+        # Not the path: a copy of the source in another place is cut and sampled alike.
+        return storage.key(entry.path)
+
     entries = _entries(storage, selection.glob, counts)
     if selection.per_class is not None:
-        entries = iter(_choose_per_class(entries, selection.per_class))
+        entries = iter(_choose_per_class(entries, selection.per_class, key))
     catalog = Catalog(version="", source=source, selection=selection)
     labels: set[str] = set()
     digest = hashlib.sha256(f"{source}\n{selection}".encode())
@@ -133,7 +139,7 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
         rows.clear()
         sizes.clear()
 
-    for images in cut_into_shards(entries, selection.shard_size):
+    for images in cut_into_shards(entries, selection.shard_size, key):
         shard_id = _shard_id(images)
         digest.update(shard_id.encode())
         rows.extend((entry, shard_id) for entry in images)
@@ -165,22 +171,6 @@ def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
         raise ContractError(f"{shard.part} does not hold shard {shard.id}", "The output was changed: use another one.")
     names = ("path", "label", "size", "version")
     return [Entry(*values) for values in zip(*(rows[name].to_pylist() for name in names), strict=True)]
-
-
-def cut_into_shards(entries: Iterable[Entry], shard_size: int) -> Iterator[list[Entry]]:
-    """Cut a stream of images into lists of `shard_size` on average, at least half and at most twice that.
-
-    Past half the size, a cut comes behind each image whose name hashes to 0 modulo half the size.
-    """
-    half = max(1, shard_size // 2)
-    images: list[Entry] = []
-    for entry in entries:
-        images.append(entry)
-        if len(images) >= half and (_hash(entry) % half == 0 or len(images) >= 2 * shard_size):
-            yield images
-            images = []
-    if images:
-        yield images
 
 
 def label_of(key: str) -> str:
@@ -217,13 +207,13 @@ def _entry(storage: Storage, item: StoredObject) -> Entry:
     return Entry(path, label_of(item.key), item.size, item.version)
 
 
-def _choose_per_class(entries: Iterator[Entry], per_class: int) -> list[Entry]:
-    """The `per_class` images of each label with the smallest hash of their name, in path order."""
+def _choose_per_class(entries: Iterator[Entry], per_class: int, key: Callable[[Entry], str]) -> list[Entry]:
+    """The `per_class` images of each label with the smallest hash of their key, in path order."""
     chosen: dict[str, list[tuple[int, str, Entry]]] = {}
     for entry in entries:
         heap = chosen.setdefault(entry.label, [])
         # Negative, because heapq keeps the smallest on top and the largest hash has to go first.
-        heapq.heappush(heap, (-_hash(entry), entry.path, entry))
+        heapq.heappush(heap, (-name_hash(key(entry)), entry.path, entry))
         if len(heap) > per_class:
             heapq.heappop(heap)
     return sorted((entry for heap in chosen.values() for _, _, entry in heap), key=lambda entry: entry.path)
@@ -262,12 +252,6 @@ def _shard_id(images: list[Entry]) -> str:
     for entry in images:
         digest.update(json.dumps([entry.path, entry.size, entry.version]).encode())
     return digest.hexdigest()[:20]
-
-
-def _hash(entry: Entry) -> int:
-    # Label and file name only: a copy of the source in another place is cut and sampled alike.
-    name = f"{entry.label}/{entry.path.rsplit('/', 1)[-1]}"
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 @functools.lru_cache(maxsize=2)

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 
-from engines.core.errors import ContractError, InputError, RejectsError
+from engines.core.errors import ContractError, InputError, RejectsError, StorageError
 from engines.core.images import REASONS
-from engines.core.storage import check_writable, is_folder, normalize_location
+from engines.core.storage import is_folder, normalize_location, open_storage
 
 _ASK = "This is a defect: please report it with the output's run record and catalog."
 
 
 def check_locations(source: str, output: str) -> tuple[str, str]:
-    """The normalized source and output. Raises InputError for a source that is no folder, an output inside the source,
-    or one that cannot be written."""
+    """The normalized source and output.
+
+    Raises InputError for a source that is no folder or cannot be listed, an output inside the source, or one that
+    cannot be written.
+    """
     source, output = normalize_location(source), normalize_location(output)
     if is_folder(source) and not os.path.isdir(source):
         what = "is not a folder" if os.path.exists(source) else "does not exist"
         raise InputError(f"the source {source} {what}", "Name the folder that holds the class folders.")
+    if not is_folder(source):
+        try:
+            next(open_storage(source).list(), None)
+        except StorageError as error:
+            raise InputError(f"the source cannot be listed: {error.message}", error.hint) from error
     inner, outer = (os.path.realpath(place) if is_folder(place) else place for place in (output, source))
     if inner == outer or inner.startswith(f"{outer.rstrip('/')}/"):
         raise InputError(f"the output {output} is inside the source {source}", "Choose an output outside of it.")
-    check_writable(output)
+    open_storage(output).check_writable()
     return source, output
 
 

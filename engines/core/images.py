@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Pillow registers a format when its module is imported, and otherwise only once it meets a file of it.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 SIDE = 224
 """Height and width of the network's input in pixels."""
@@ -15,7 +29,7 @@ SIDE = 224
 MAX_PIXELS = 2**26
 """Images of more pixels are rejected before they are decoded: 67 megapixels, 200 MB as RGB."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """The formats that are tried, whatever the file's name. Pillow knows more; some of them run other programs."""
 
 PREPROCESSING = "exif, rgb over white, 224x224 bicubic, uint8; 1"
@@ -51,24 +65,33 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
     if not content:
         raise RejectedImageError("empty", REASONS["empty"])
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        # Pillow warns of metadata, and of many pixels: neither says anything about these pixels below MAX_PIXELS.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise RejectedImageError("too_large", f"{width} x {height} pixels")
             image.load()
+            if image.format == "PNG":
+                _check_png(content)
             upright = ImageOps.exif_transpose(image)
             return np.asarray(_to_rgb(upright).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     except (RejectedImageError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise RejectedImageError("not_an_image", REASONS["not_an_image"]) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise RejectedImageError("too_large", _plain(error)) from error
     except Exception as error:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on damaged data. Only bytes in
         # memory are touched here, so whatever is raised is a fact about the image.
         reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
         raise RejectedImageError(reason, _plain(error)) from error
+
+
+def _check_png(content: bytes) -> None:
+    """Raise when a checksum of the file is wrong: Pillow decodes damaged pixels without a word."""
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        image.verify()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from engines.core.errors import InputError, StageError, TransientError
-from engines.core.storage import FolderStorage, ObjectStorage, open_storage
+from engines.core.folder_storage import FolderStorage
+from engines.core.object_storage import ObjectStorage
+from engines.core.storage import open_storage
 
 LIFE_SECONDS = 60.0
 RENEW_SECONDS = 15.0

@@ -67,8 +67,9 @@ def to_grid(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     Raises ValueError for values that are not finite or not in [0, 8).
     """
+    _check_range(features)
     gridded = np.rint(features.astype(np.float64) * 2.0**GRID_BITS) * 2.0**-GRID_BITS
-    _check_range(gridded)
+    _check_range(gridded)  # again: what is just below 8 is rounded up
     return gridded.astype(np.float32)
 
 

@@ -54,19 +54,19 @@ def check_components(components: float) -> int | float:
         raise InputError(f"components cannot be {components!r}", hint)
     if 0 < components < 1:
         return float(components)
-    if components != int(components) or not 1 <= components <= tables.FEATURES:
+    # In this order: an infinite number, or none (nan), cannot be made an int.
+    if not 1 <= components <= tables.FEATURES or components != int(components):
         raise InputError(f"components cannot be {components:g}", hint)
     return int(components)
 
 
 def check_enough_images(images: int, components: float) -> None:
     """Raise InputError unless the number of images is above the number of components (and at least 2)."""
-    least = max(2, (components if components >= 1 else 1) + 1)
+    least = int(components) + 1 if components >= 1 else 2
     if images < least:
-        raise InputError(
-            f"{images:,} images are too few for {components:g} components",
-            f"Use at least {least:g} images, or fewer components: --components {max(1, images - 1)}.",
-        )
+        wanted = f"{components:g} components" if components >= 1 else f"components that explain {components:g}"
+        fewer = f", or fewer components: --components {images - 1}" if images > 1 else ""
+        raise InputError(f"{images:,} images are too few for {wanted}", f"Use at least {least:,} images{fewer}.")
 
 
 def fit_pca(moments: Moments, components: float) -> Pca:
