@@ -1,31 +1,54 @@
-"""What Prefect's page shows of a run: progress while it goes on, tables and links at its end."""
+"""What Prefect's page shows of a run: progress while it goes on; a summary, a table and a link at its end."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any, cast
+from urllib.parse import quote
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_link_artifact,
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.logging import get_run_logger
 
 from engines.base import Engine, Progress
-from engines.core.storage import is_folder
+from engines.core.images import REASONS
+from engines.core.storage import is_folder, open_storage
 from flows.progress import tell, throttled
+
+_UNITS = {"featurize": "images", "fit_pca": "groups of shards", "project": "images", "parity": "images"}
 
 
 @contextlib.contextmanager
-def progress_of(engine: Engine, key: str) -> Iterator[None]:
-    """Within this context the engine's progress goes to the terminal's listener and into a progress artifact."""
-    artifact = cast(
-        UUID, create_progress_artifact(progress=0.0, key=f"{key}-progress", description=f"Progress of {key}")
-    )
-    to_artifact = throttled(lambda percent: update_progress_artifact(artifact, progress=percent))
+def progress_of(engine: Engine, stage: str) -> Iterator[None]:
+    """Within this context the engine's progress goes to the terminal's listener and into a progress artifact.
+
+    The artifact is a view of the work, not the work: while the server cannot be reached it stands still.
+    """
+    key = f"{stage.replace('_', '-')}-progress"
+    artifact = cast(UUID, create_progress_artifact(progress=0.0, key=key, description=f"{stage}: nothing to do yet"))
+    logger = get_run_logger()
+    shown = False
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        percent = 100.0 * progress.done / progress.total if progress.total else 100.0
+        text = f"{stage}: {progress.done:,} of {progress.total:,} {_UNITS[stage]}"
+        try:
+            update_progress_artifact(artifact, progress=percent, description=text)
+        except httpx.HTTPError as error:
+            logger.warning("The progress on Prefect's page stands still: %s", error)
+        else:
+            shown = True
+
+    to_artifact = throttled(show)
 
     def listener(progress: Progress) -> None:
         tell(progress)
@@ -34,24 +57,74 @@ def progress_of(engine: Engine, key: str) -> Iterator[None]:
     former, engine.on_progress = engine.on_progress, listener
     try:
         yield
-        # A stage that finds everything done makes no progress of its own.
-        update_progress_artifact(artifact, progress=100.0)
+        if not shown:
+            # A stage that finds everything done makes no progress of its own.
+            update_progress_artifact(artifact, progress=100.0, description=f"{stage}: all done by a former run")
     finally:
         engine.on_progress = former
 
 
 def publish_summary(output: str, record: dict[str, Any]) -> None:
-    """Tables of counts, of explained variance and of time per stage, and a link to the output."""
-    rows = [{"what": name, "count": count} for name, count in record["counts"].items()]
-    rows += [{"what": f"rejected: {reason}", "count": count} for reason, count in record["rejected_by_reason"].items()]
-    create_table_artifact(rows, key="counts", description="Images of this run")
-    variance = [
-        {"what": "components", "value": record["components"]},
-        {"what": "variance they explain", "value": f"{record['explained_variance']:.2%}"},
-        {"what": "components for 95 %", "value": record["components_for_95"]},
+    """The summary of a run as markdown, the time per stage as a table, and a link to the report."""
+    create_markdown_artifact(summary_markdown(output, record), key="summary", description=f"What is in {output}")
+    timings = record["timings"]
+    total = sum(timings.values())
+    rows: list[dict[str, str | float]] = [
+        {"stage": stage, "seconds": round(seconds, 1), "share": f"{seconds / total:.0%}" if total else ""}
+        for stage, seconds in timings.items()
     ]
-    create_table_artifact(variance, key="explained-variance", description="The fitted PCA")
-    timings = [{"stage": stage, "seconds": seconds} for stage, seconds in record["timings"].items()]
-    create_table_artifact(timings, key="timings", description="Seconds per stage")
-    link = f"file://{output}" if is_folder(output) else output
-    create_link_artifact(f"{link}/report.html", key="output", link_text="report.html", description=f"Output: {output}")
+    rows.append({"stage": "together", "seconds": round(total, 1), "share": ""})
+    create_table_artifact(rows, key="time-per-stage", description="Seconds per stage")
+    create_link_artifact(
+        link_to(output, "report.html"), key="report", link_text="report.html", description=f"The report of {output}"
+    )
+
+
+def summary_markdown(output: str, record: dict[str, Any]) -> str:
+    """Counts, rejects by reason, variance, cost, and where everything lies."""
+    counts = record["counts"]
+    storage = open_storage(output)
+    model = f"MobileNetV2, weights {record['model']['weights']}{_made_up(record)}, {record['model']['runtime']}"
+    lines = [
+        f"# {counts['projected']:,} images in {record['components']:,} dimensions",
+        "",
+        "| images | count | |",
+        "|:--|--:|:--|",
+        f"| listed | {counts['listed']:,} | of {counts['labels']:,} classes |",
+        f"| featurized | {counts['featurized']:,} | {counts['reused']:,} of them by a former run |",
+        f"| rejected | {counts['rejected']:,} | |",
+        *(f"| – {reason} | {count:,} | {REASONS[reason]} |" for reason, count in record["rejected_by_reason"].items()),
+        f"| projected | {counts['projected']:,} | |",
+        "",
+        "| variance | |",
+        "|:--|--:|",
+        f"| explained by {record['components']:,} components | {record['explained_variance']:.2%} |",
+        f"| components for 95 % | {record['components_for_95']:,} |",
+        "",
+        f"**Cost** {_cost(record)}",
+        "",
+        f"**Report** [{storage.uri('report.html')}]({link_to(output, 'report.html')})  ",
+        f"**Results** `{storage.uri(record['results'])}`  ",
+        f"**Model** {model}  ",
+        f"**Engine** {record['engine']}",
+    ]
+    return "\n".join(lines)
+
+
+def link_to(output: str, key: str) -> str:
+    """An address a browser opens: the file itself, or its page in the S3 console."""
+    if is_folder(output):
+        return f"file://{quote(open_storage(output).uri(key))}"
+    if output.startswith("s3://"):
+        bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(f'{prefix}/{key}'.lstrip('/'))}"
+    return open_storage(output).uri(key)
+
+
+def _made_up(record: dict[str, Any]) -> str:
+    return " (made up, not trained: for trying out only)" if record["model"]["weights"] == "random" else ""
+
+
+def _cost(record: dict[str, Any]) -> str:
+    cost = record.get("cost")
+    return str(cost) if cost else "none: nothing was rented"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import flow, task
+from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
 from engines import create_engine
@@ -27,13 +30,15 @@ from engines.base import (
     ProjectRequest,
 )
 from engines.core.contracts import check_featurized, check_projected, check_rejects
-from engines.core.errors import TransientError
+from engines.core.errors import FruitsError, TransientError
+from engines.core.lease import Lease, exclusive
 from engines.core.model import Model, publish_model
 from engines.core.network import prepare_model
 from engines.core.pca import check_enough_images
 from engines.core.run_record import package_versions, publish
 from engines.core.storage import open_storage
 from flows import artifacts
+from flows import parameters as form
 from flows.report import write_report
 from flows.settings import RunSettings, cache_folder, check_settings
 
@@ -43,7 +48,7 @@ Outcome = TypeVar("Outcome")
 
 def _may_heal(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether another attempt can help. What was done is kept, so a retry does only what is missing."""
-    return isinstance(state.result(raise_on_failure=False), TransientError)
+    return isinstance(state.data, TransientError)
 
 
 def _stage(name: str) -> Callable[[Callable[P, Outcome]], Task[P, Outcome]]:
@@ -56,6 +61,11 @@ def _stage(name: str) -> Callable[[Callable[P, Outcome]], Task[P, Outcome]]:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
+
+
+def _called(stage: Task[P, Outcome], name: str) -> Task[P, Outcome]:
+    """The task, with `name` as the name of its run; a function, because Prefect would fill in braces in a text."""
+    return stage.with_options(task_run_name=lambda: name)
 
 
 @_stage("model")
@@ -82,7 +92,7 @@ def featurize_task(engine: Engine, request: FeaturizeRequest) -> FeaturizeReport
 @_stage("fit_pca")
 def fit_pca_task(engine: Engine, request: FitRequest) -> FitReport:
     """Fit standardization and PCA."""
-    with artifacts.progress_of(engine, "fit-pca"):
+    with artifacts.progress_of(engine, "fit_pca"):
         return engine.fit_pca(request)
 
 
@@ -94,8 +104,9 @@ def project_task(engine: Engine, request: ProjectRequest) -> ProjectReport:
 
 
 @_stage("publish")
-def publish_task(output: str, record: dict[str, Any]) -> str:
+def publish_task(lease: Lease, output: str, record: dict[str, Any]) -> str:
     """Write the report, then replace run.json: from here on readers see the new results."""
+    lease.check()
     write_report(output, record)
     publish(output, record)
     artifacts.publish_summary(output, record)
@@ -109,20 +120,22 @@ def _run_name() -> str:
 
 @flow(name="fruit-features", flow_run_name=_run_name, persist_result=False)
 def fruit_features(
-    source: str,
-    output: str,
-    engine: str = "dask",
-    components: float = 128,
-    weights: str = "imagenet",
-    runtime: str = "litert",
-    glob: str = "*.jpg",
-    per_class: int | None = None,
-    shard_size: int = 512,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    max_rejects: float = 0.01,
-) -> str:
+    source: form.Source,
+    output: form.Output,
+    engine: form.EngineName = "dask",
+    components: form.Components = 128,
+    weights: form.Weights = "imagenet",
+    runtime: form.Runtime = "litert",
+    glob: form.Glob = "*.jpg",
+    per_class: form.PerClass = None,
+    shard_size: form.ShardSize = 512,
+    workers: form.Workers = None,
+    scheduler: form.Scheduler = None,
+    max_rejects: form.MaxRejects = 0.01,
+) -> State[str]:
     """Turn the images of a folder or S3 prefix into features of few dimensions.
+
+    A second run does only what is missing. One run at a time writes into an output; another one is refused.
 
     Args:
         source: Folder or URL of the images; the label of an image is the name of its parent folder.
@@ -139,50 +152,94 @@ def fruit_features(
         max_rejects: Share of images that may be rejected before the run fails.
 
     Returns:
-        The location of run.json, which names the results.
+        The location of run.json, which names the results. (As the data of a state, whose message says what was done,
+        or why not; called from Python, the flow returns the location, or raises the FruitsError.)
     """
-    settings = check_settings(
-        RunSettings(
-            source=source,
-            output=output,
-            engine=engine,
-            components=components,
-            weights=weights,
-            runtime=runtime,
-            glob=glob,
-            per_class=per_class,
-            shard_size=shard_size,
-            workers=workers,
-            scheduler=scheduler,
-            max_rejects=max_rejects,
+    try:
+        settings = check_settings(
+            RunSettings(
+                source=source,
+                output=output,
+                engine=engine,
+                components=components,
+                weights=weights,
+                runtime=runtime,
+                glob=glob,
+                per_class=per_class,
+                shard_size=shard_size,
+                workers=workers,
+                scheduler=scheduler,
+                max_rejects=max_rejects,
+            )
         )
-    )
-    with create_engine(settings.engine, workers=settings.workers, scheduler=settings.scheduler) as stages:
-        return _run(stages, settings)
+        with (
+            tags(settings.engine),
+            exclusive(settings.output, f"flow run {flow_run.name}") as lease,
+            create_engine(settings.engine, workers=settings.workers, scheduler=settings.scheduler) as stages,
+        ):
+            return _run(stages, settings, lease)
+    except FruitsError as error:
+        get_run_logger().error("%s", error)
+        # Returned, not raised: Prefect puts words of its own in front of what is raised.
+        return Failed(message=str(error), data=error)
 
 
-def _run(engine: Engine, settings: RunSettings) -> str:
+def _run(engine: Engine, settings: RunSettings, lease: Lease) -> State[str]:
     source, output = settings.source, settings.output
+    logger = get_run_logger()
     clock = _Clock()
-    indexed = index_task(engine, IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size))
+    indexed = _called(index_task, f"index · {source}")(
+        engine, IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size)
+    )
     clock.lap("index")
+    images = f"{indexed.listed:,} images"
+    logger.info("%s of %s classes in %s shards", images, f"{indexed.labels:,}", f"{indexed.shards:,}")
     if settings.components >= 1:
         check_enough_images(indexed.listed, settings.components)
-    model = model_task(settings.weights, settings.runtime, output)
+    model = _called(model_task, f"model · {os.path.basename(settings.weights)}")(
+        settings.weights, settings.runtime, output
+    )
     clock.lap("model")
-    featurized = featurize_task(engine, FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
+    featurized = _called(featurize_task, f"featurize · {images}")(
+        engine, FeaturizeRequest(source, output, indexed.catalog, model.fingerprint)
+    )
     clock.lap("featurize")
-    check_featurized(featurized.listed, featurized.featurized, sum(featurized.rejected.values()))
-    check_featurized(indexed.listed, featurized.featurized, sum(featurized.rejected.values()))
+    rejected = sum(featurized.rejected.values())
+    logger.info(
+        "%s featurized, %s of them by a former run; %s rejected",
+        f"{featurized.featurized:,}",
+        f"{featurized.reused:,}",
+        f"{rejected:,}",
+    )
+    check_featurized(featurized.listed, featurized.featurized, rejected)
+    check_featurized(indexed.listed, featurized.featurized, rejected)
     check_rejects(featurized.listed, featurized.rejected, settings.max_rejects, output)
     check_enough_images(featurized.featurized, settings.components)
-    fitted = fit_pca_task(engine, FitRequest(output, indexed.catalog, model.fingerprint, settings.components))
+    fitted = _called(fit_pca_task, f"fit PCA · {featurized.featurized:,} images")(
+        engine, FitRequest(output, indexed.catalog, model.fingerprint, settings.components)
+    )
     clock.lap("fit_pca")
-    projected = project_task(engine, ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca))
+    projected = _called(project_task, f"project · {featurized.featurized:,} images")(
+        engine, ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca)
+    )
     clock.lap("project")
     check_projected(featurized.featurized, projected.projected)
     record = _record(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
-    return publish_task(output, record)
+    location = _called(publish_task, f"publish · {output}")(lease, output, record)
+    return Completed(message=_outcome(featurized, fitted, projected), data=location)
+
+
+def _outcome(featurized: FeaturizeReport, fitted: FitReport, projected: ProjectReport) -> str:
+    """What this run has done, in one sentence."""
+    rejected = sum(featurized.rejected.values())
+    result = (
+        f"{projected.projected:,} images in {fitted.components:,} dimensions, which explain"
+        f" {fitted.explained_variance:.1%} of the variance; {rejected:,} rejected"
+    )
+    if featurized.reused == featurized.listed and fitted.reused and projected.reused == projected.projected:
+        return f"Nothing to do, all was done by a former run: {result}"
+    fresh = featurized.listed - featurized.reused
+    return f"{result}" if fresh == featurized.listed else f"{result}; {featurized.reused:,} done by a former run"
 
 
 class _Clock:

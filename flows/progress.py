@@ -33,8 +33,8 @@ def tell(progress: Progress) -> None:
         listener(progress)
 
 
-def throttled(update: Callable[[float], object]) -> Listener:
-    """A listener that calls `update(percent)` at most every two seconds, and always at the end of a stage."""
+def throttled(update: Listener) -> Listener:
+    """A listener that calls `update` at most every two seconds, and always at the end of a stage."""
     last = 0.0
 
     def listener(progress: Progress) -> None:
@@ -43,6 +43,6 @@ def throttled(update: Callable[[float], object]) -> Listener:
         finished = progress.done >= progress.total
         if finished or now - last >= _SECONDS_BETWEEN_UPDATES:
             last = now
-            update(100.0 * progress.done / progress.total if progress.total else 100.0)
+            update(progress)
 
     return listener

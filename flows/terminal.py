@@ -49,24 +49,19 @@ def progress_bar() -> Iterator[Listener]:
         yield listener
 
 
-@contextlib.contextmanager
-def log(verbose: bool) -> Iterator[None]:
-    """Keep Prefect's console log off the terminal unless `verbose`: errors are shown once, by the command line."""
+def set_log(verbose: bool) -> None:
+    """For the rest of this process, keep Prefect's console log off the terminal unless `verbose`.
+
+    Errors are shown once, by the command line. Prefect logs until the very end (it stops its temporary server when the
+    process exits), so this is not undone.
+    """
     import prefect.logging.configuration
     from prefect.logging.handlers import PrefectConsoleHandler
 
+    # Engines ask this logger whether to show what the cluster they start writes.
+    logging.getLogger("engines").setLevel(logging.INFO if verbose else logging.WARNING)
     prefect.logging.configuration.setup_logging()
-    handlers = [
-        handler
-        for name in list(logging.root.manager.loggerDict)
-        for handler in logging.getLogger(name).handlers
-        if isinstance(handler, PrefectConsoleHandler)
-    ]
-    levels = [handler.level for handler in handlers]
-    for handler in handlers:
-        handler.setLevel(logging.DEBUG if verbose else logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for handler, level in zip(handlers, levels, strict=True):
-            handler.setLevel(level)
+    for name in list(logging.root.manager.loggerDict):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, PrefectConsoleHandler):
+                handler.setLevel(logging.DEBUG if verbose else logging.CRITICAL + 1)

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def run(
     source: Annotated[str, typer.Argument(help="Folder or URL (file://, s3://) of the images.", metavar="SOURCE")],
     output: Annotated[str, typer.Argument(help="Folder or URL for the results.", metavar="OUTPUT")],
-    engine: Annotated[str, typer.Option(help="Where the stages run: dask.")] = "dask",
+    engine: Annotated[str, typer.Option(help="Where the stages run: dask or spark.")] = "dask",
     components: Annotated[
         str, typer.Option(help="Number of PCA components, or the share of variance to explain.", metavar="128|0.95")
     ] = "128",
@@ -33,7 +33,14 @@ def run(
     per_class: Annotated[int | None, typer.Option(help="At most so many images of each class.")] = None,
     shard_size: Annotated[int, typer.Option(help="Images per shard, on average: the unit of work and retry.")] = 512,
     workers: Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler to use.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            "--master",
+            help="The cluster to use: a Dask scheduler's address; a Spark master (local[N], spark://HOST:PORT, yarn).",
+        ),
+    ] = None,
     max_rejects: Annotated[float, typer.Option(help="Share of images that may be rejected.")] = 0.01,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the log of Prefect and of the engine.")
@@ -85,6 +92,7 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
     from flows.progress import watching
     from flows.summary import summary
 
-    with terminal.log(verbose), terminal.progress_bar() as listener, watching(listener):
+    terminal.set_log(verbose)
+    with terminal.progress_bar() as listener, watching(listener):
         fruit_features(**asdict(settings))
     Console(highlight=False).print(summary(settings.output, read_record(settings.output)))
