@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def cut_into_shards(items: Iterable[Item], shard_size: int, name: Callable[[Item], str]) -> Iterator[list[Item]]:
-    """Cut `items` into lists of about `shard_size` on average, at least half and at most twice that.
+    """Cut `items` into lists of about `shard_size` on average, at least half (rounded down) and at most twice that.
 
     A cut comes behind each item whose name hashes to the largest value among its neighbours, half a shard to either
     side. What is longer than two shards then, which is seldom, is cut behind its largest hash again. Fewer items than
