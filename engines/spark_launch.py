@@ -105,13 +105,11 @@ def driver_settings(master: str, *, verbose: bool, overrides: Mapping[str, str])
         "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
         "spark.executorEnv.MKL_NUM_THREADS": "1",
     }
-    if master.startswith("local"):
+    if re.match(r"local|spark://(localhost|127\.)", master):
         # Nothing listens beyond this machine, and its name need not resolve.
-        settings |= {
-            "spark.ui.enabled": "false",
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
-        }
+        settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    if master.startswith("local"):
+        settings["spark.ui.enabled"] = "false"
     if master == "yarn":
         # The work is done by Python, outside of the JVM's memory.
         settings |= {"spark.executor.memory": "1g", "spark.executor.memoryOverhead": "2g", "spark.executor.cores": "2"}
@@ -129,6 +127,9 @@ class Driver:
             conf.set(name, value)
         # What the JVM and the Python workers write goes to a file of no name, and is shown when starting fails.
         self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
+        # pyspark keeps the gateway of a context that was stopped, with the settings of that one, for the next context.
+        self._former = SparkContext._gateway, SparkContext._jvm
+        SparkContext._gateway, SparkContext._jvm = None, None
         try:
             self._gateway = launch_gateway(conf, {"stdout": self._log, "stderr": self._log})
             with _kept_interrupt_handler():
@@ -157,9 +158,7 @@ class Driver:
 
     def _stop_gateway(self) -> None:
         gateway = getattr(self, "_gateway", None)
-        # pyspark keeps the gateway for the life of the process, and would give the next driver this one's settings.
-        SparkContext._gateway = None
-        SparkContext._jvm = None
+        SparkContext._gateway, SparkContext._jvm = self._former
         if gateway is not None:
             with contextlib.suppress(Py4JError, OSError):  # a JVM that is dead need not be told
                 gateway.shutdown()
