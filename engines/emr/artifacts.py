@@ -24,7 +24,7 @@ _PUSH = "Build it with `make emr-package` and upload it with `fruits emr push`."
 class Manifest:
     """Facts about an archive, written beside it when it is built.
 
-    `lock`: digest of the locked requirements. `code`: digest of engines/core, which computes the results. `glibc`: the
+    `lock`: digest of the locked requirements. `code`: digest of the engines. `glibc`: the
     least C library it runs on. `interpreter`: where its Python comes from.
     """
 
@@ -174,11 +174,11 @@ def bootstrap_source() -> bytes:
 
 
 def code_digest() -> str:
-    """Digest of engines/core as installed here: what decides about the bytes of the results."""
+    """Digest of the engines as installed here: jobs must run the code that submits them."""
     digest = hashlib.sha256()
-    folder = files("engines.core")
-    for path in sorted((item for item in folder.iterdir() if item.name.endswith(".py")), key=lambda item: item.name):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    folder = Path(__file__).resolve().parents[1]
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -119,9 +119,7 @@ def _check_bucket(aws: Aws, bucket: str, region: str) -> str:
 def _check_manifest(manifest: Manifest, settings: EmrSettings) -> None:
     again = "Build it anew with `make emr-package` and upload it with `fruits emr push`."
     if manifest.code != code_digest():
-        raise InputError(
-            f"the archive {manifest.name} was built from other code than runs here, so its results could differ", again
-        )
+        raise InputError(f"the archive {manifest.name} was built from other code of the engines than runs here", again)
     if _numbers(manifest.glibc) > _numbers(settings.glibc):
         raise InputError(
             f"the archive {manifest.name} needs glibc {manifest.glibc}, but the workers have {settings.glibc}: its "
