@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from typing import Any
 import pytest
 
 _REGION = "us-east-1"
+
+PAGE = 50
+"""Objects on a page of a listing (1,000 on S3), so that few objects make several pages."""
 
 # The server ends when its standard input closes: with the tests, however they end.
 _SERVER = """
@@ -74,7 +78,11 @@ def aws() -> Iterator[Aws]:
     """The server, with the AWS_* variables of this process set to it until the session ends."""
     pytest.importorskip("moto", reason="moto[server] is not installed")
     with subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE)},
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

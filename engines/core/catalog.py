@@ -1,8 +1,8 @@
 """The catalog: every image of a source, in order, cut into shards.
 
 A shard is the unit of work, of retry and of commit. Its borders depend on the images around them alone (see
-`engines.core.sharding`): an image that is added changes the shard it falls in, at times the one beside it, and less than
-once in a hundred times a third; all others keep their name and files.
+`engines.core.sharding`): an image that is added changes the shard it falls in, at times the one beside it, and less
+than once in a hundred times a third; all others keep their name and files.
 
 The catalog is written while the source is listed, in parts of some thousand images, so that neither listing nor reading
 needs it whole in memory. Its manifest is written last and is its commit.

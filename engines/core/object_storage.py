@@ -16,6 +16,7 @@ from engines.core.storage import Storage, StoredObject
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+_DENIED = re.compile(r"status code: 40[13]")
 _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
 """HTTP answers that another attempt does not change: 4xx, but for 408 (time-out) and 429 (too many requests)."""
 
@@ -40,7 +41,7 @@ class ObjectStorage(Storage):
                     # Consoles make empty objects `folder/` in place of folders; obstore strips their slash.
                     if former and (former.size or not item.key.startswith(f"{former.key}/")):
                         yield former
-                    former = item
+                    former = item if item.key else None  # the location's own
         if former:
             yield former
 
@@ -205,7 +206,7 @@ def _translated(uri: str) -> Iterator[None]:
             raise StorageError(f"the bucket of {uri} does not exist", "Check its name and region.") from error
         if isinstance(error, FileNotFoundError):
             raise StorageError(f"{uri} does not exist", "It may have been removed since it was listed.") from error
-        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+        if _DENIED.search(text):
             hint = "Check the credentials and the bucket's policy."
             raise StorageError(f"access to {uri} was denied", hint) from error
         if isinstance(error, exceptions.InvalidPathError):

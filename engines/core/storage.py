@@ -96,7 +96,7 @@ def normalize_location(location: str) -> str:
         if host not in ("", "localhost"):
             raise InputError(f"{location} names another machine: {host}", "Write file:///absolute/folder.")
         return os.path.abspath(unquote(slash + path))
-    if not rest.strip("/"):
+    if not rest.partition("/")[0]:
         raise InputError(f"{location} names no bucket", "Write s3://bucket or s3://bucket/prefix.")
     return f"{scheme}://{rest.rstrip('/')}"
 
