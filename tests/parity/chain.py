@@ -1,0 +1,140 @@
+"""The four stages without Prefect, and the engine that needs no cluster: what every other engine is compared with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from engines.base import (
+    Engine,
+    FeaturizeReport,
+    FeaturizeRequest,
+    FitReport,
+    FitRequest,
+    IndexReport,
+    IndexRequest,
+    ProjectReport,
+    ProjectRequest,
+)
+from engines.core import tables
+from engines.core.catalog import Catalog, Selection, Shard
+from engines.core.featurize import features_key
+from engines.core.model import Model, publish_model
+from engines.core.moments import to_grid
+from engines.core.storage import open_storage
+from engines.map_engine import MapEngine
+
+
+class SequentialEngine(MapEngine):
+    """One item after the other, in this process."""
+
+    name = "sequential"
+
+    def map(self, function, items, value):
+        return ((position, function(item, value)) for position, item in enumerate(items))
+
+    def broadcast(self, value):
+        return value
+
+    @property
+    def parallelism(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Run:
+    """An output and the reports of the stages that made it."""
+
+    output: Path
+    fitted: FitReport
+    projected: ProjectReport
+    fingerprint: str
+    indexed: IndexReport | None = None
+    featurized: FeaturizeReport | None = None
+
+    def results(self) -> pa.Table:
+        return ds.dataset(self.output / self.projected.results, format="parquet").to_table().sort_by("path")
+
+    def features(self) -> pa.Table:
+        return ds.dataset(self.output / "features", format="parquet").to_table().sort_by("path")
+
+    def pca(self, name: str) -> bytes:
+        return (self.output / "pca" / self.fitted.pca / name).read_bytes()
+
+
+def run_chain(
+    engine: Engine,
+    source: Path,
+    output: Path,
+    model: Model,
+    *,
+    components: float,
+    shard_size: int,
+    per_class: int | None = None,
+) -> Run:
+    """All four stages."""
+    indexed = engine.index(IndexRequest(str(source), str(output), "*.jpg", per_class, shard_size))
+    publish_model(model, str(output))
+    featurized = engine.featurize(FeaturizeRequest(str(source), str(output), indexed.catalog, model.fingerprint))
+    fitted = engine.fit_pca(FitRequest(str(output), indexed.catalog, model.fingerprint, components))
+    projected = engine.project(ProjectRequest(str(output), indexed.catalog, model.fingerprint, fitted.pca))
+    return Run(output, fitted, projected, model.fingerprint, indexed, featurized)
+
+
+MADE_UP = "0123456789abcdef"
+
+
+def write_features(output: Path, shards: list[np.ndarray]) -> str:
+    """Features that no network made: a catalog of `shards` and their files. Returns the catalog's version."""
+    storage = open_storage(str(output))
+    catalog = Catalog("made-up", "/nowhere", Selection())
+    for number, rows in enumerate(shards):
+        shard = f"shard{number:04d}"
+        paths = [f"/nowhere/{number:04d}/{row:05d}.jpg" for row in range(len(rows))]
+        columns = [paths, ["label"] * len(rows), tables.to_lists(rows, tables.FEATURE_ROWS.field(2).type)]
+        counts = {"listed": len(rows), "featurized": len(rows), "rejected": {}}
+        content = tables.to_parquet(pa.table(columns, schema=tables.FEATURE_ROWS), counts)
+        storage.write(features_key(MADE_UP, shard), content)
+        catalog.shards.append(Shard(shard, "catalog/none.parquet", 0, len(rows)))
+        catalog.listed += len(rows)
+    storage.write(catalog.key, catalog.dump())
+    return catalog.version
+
+
+def run_fit(engine: Engine, shards: list[np.ndarray], output: Path, components: float) -> Run:
+    """The two stages behind the network, on the features of `shards`."""
+    catalog = write_features(output, shards)
+    fitted = engine.fit_pca(FitRequest(str(output), catalog, MADE_UP, components))
+    projected = engine.project(ProjectRequest(str(output), catalog, MADE_UP, fitted.pca))
+    return Run(output, fitted, projected, MADE_UP)
+
+
+def made_up_features(rows: int, seed: int = 0) -> np.ndarray:
+    """float32[rows, 1280] on the grid with a falling spectrum, as features of photos have."""
+    random = np.random.default_rng(seed)
+    factors = random.normal(size=(rows, 40)) * np.linspace(3, 0.3, 40)
+    loadings = random.normal(size=(40, tables.FEATURES)) / 8
+    return to_grid(np.clip(1 + factors @ loadings + random.normal(0, 0.05, (rows, tables.FEATURES)), 0, 6))
+
+
+def bytes_of(output: Path) -> dict[str, str]:
+    """The sha256 of every file of an output, but for those that say when and where it was made."""
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(output.rglob("*"))
+        if path.is_file() and path.name not in ("run.json", "report.html")
+    }
+
+
+def tables_of(output: Path) -> Iterator[Path]:
+    """Every parquet file of an output."""
+    return (path for path in sorted(output.rglob("*.parquet")))

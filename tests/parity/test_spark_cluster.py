@@ -1,0 +1,109 @@
+"""The Spark engine on a standalone cluster of separate processes, with speculation as eager as Spark allows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark import cloudpickle
+
+from engines.base import FeaturizeRequest, IndexRequest
+from engines.core.errors import TransientError
+from engines.core.featurize import featurize_shard
+from engines.core.model import Model, publish_model
+from engines.core.storage import open_storage
+from engines.spark_engine import SparkEngine
+from tests.parity.chain import Run, bytes_of
+from tests.parity.conftest import SHARD_SIZE, Images
+from tests.parity.processes import second_host, spark_cluster
+from tests.parity.suite import EngineParity
+
+EAGER_SPECULATION = {
+    "spark.speculation": "true",
+    "spark.speculation.interval": "50ms",
+    "spark.speculation.multiplier": "1.01",
+    "spark.speculation.quantile": "0.1",
+    "spark.speculation.minTaskRuntime": "50ms",
+}
+
+
+def executor_of(daemon: int) -> int:
+    """The process that started pyspark's daemon: the JVM of the executor."""
+    fields = Path(f"/proc/{daemon}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1])
+
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+
+
+class TestSparkCluster(EngineParity):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkEngine]:
+        with (
+            spark_cluster(tmp_path_factory.mktemp("spark")) as master,
+            SparkEngine(scheduler=master, settings=EAGER_SPECULATION) as engine,
+        ):
+            yield engine
+
+    def test_speculative_copies_write_the_same_bytes(
+        self,
+        engine: SparkEngine,
+        images: Images,
+        model: Model,
+        reference: Run,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        if second_host() == "127.0.0.1":
+            pytest.skip("this machine has no 127.0.0.2, and Spark speculates on another host only")
+        output, attempts = str(tmp_path / "output"), str(tmp_path / "attempts")
+
+        def lingering(task, model):
+            import time
+
+            from pyspark import TaskContext
+
+            report = featurize_shard(task, model)
+            attempt = TaskContext.get().attemptNumber()
+            open_storage(attempts).write(f"{task.shard.id}-{attempt}", b"")
+            if attempt == 0:
+                time.sleep(1.5)
+            return report
+
+        monkeypatch.setattr("engines.map_engine.featurize_shard", lingering)
+        indexed = engine.index(IndexRequest(str(images.source), output, "*.jpg", images.per_class, SHARD_SIZE))
+        publish_model(model, output)
+        report = engine.featurize(FeaturizeRequest(str(images.source), output, indexed.catalog, model.fingerprint))
+        copies = [item.key for item in open_storage(attempts).list() if not item.key.endswith("-0")]
+        assert copies, "Spark made no speculative copy"
+        assert report.featurized == indexed.listed
+        assert bytes_of(tmp_path / "output" / "features") == bytes_of(reference.output / "features")
+
+    def test_lost_executor_is_replaced(self, engine: SparkEngine) -> None:
+        def ends_its_first_executor(item, _):
+            import os
+            import signal
+
+            from pyspark import TaskContext
+
+            if item == 1 and TaskContext.get().attemptNumber() == 0:
+                os.kill(executor_of(os.getppid()), signal.SIGKILL)
+            return item * item
+
+        outcomes = engine.map(ends_its_first_executor, [0, 1, 2, 3], engine.broadcast(None))
+        assert sorted(outcomes) == [(0, 0), (1, 1), (2, 4), (3, 9)]
+
+    def test_executors_lost_again_and_again_are_a_transient_error(self, engine: SparkEngine) -> None:
+        def ends_its_executor(item, _):
+            import os
+            import signal
+
+            os.kill(executor_of(os.getppid()), signal.SIGKILL)
+            return item
+
+        with pytest.raises(TransientError, match="a group of shards: 4 workers died while they worked on it"):
+            list(engine.map(ends_its_executor, [0], engine.broadcast(None)))
+        assert dict(engine.map(lambda item, _: -item, [1, 2], engine.broadcast(None))) == {0: -1, 1: -2}
