@@ -6,8 +6,11 @@ depend on its neighbours.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
 import threading
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,8 +34,9 @@ class LiteRtRuntime:
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
-        self._interpreter.allocate_tensors()
+        with _without_notice():
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
@@ -62,6 +66,26 @@ class TensorFlowRuntime:
         """See Runtime."""
         row: npt.NDArray[np.float32] = self._run(pixels[np.newaxis]).numpy()[0]
         return row
+
+
+_NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+
+
+@contextlib.contextmanager
+def _without_notice() -> Iterator[None]:
+    """Keep LiteRT's notice of its delegate, which no option turns off, out of standard error; all else goes there."""
+    with tempfile.TemporaryFile() as captured:
+        kept = os.dup(2)
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            captured.seek(0)
+            others = b"".join(line for line in captured if line.rstrip() != _NOTICE)
+            if others:
+                os.write(2, others)
 
 
 _loaded = threading.local()

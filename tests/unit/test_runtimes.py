@@ -1,0 +1,79 @@
+"""The network runs alike whatever came before, and quietly."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.core.errors import ContractError, InputError
+from engines.core.model import Model, publish_model, read_model
+from engines.core.moments import UPPER_BOUND
+from engines.core.runtimes import _NOTICE, _without_notice, open_runtime
+
+
+def test_features_do_not_depend_on_the_images_before(model: Model) -> None:
+    runtime = open_runtime(model)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (4, 224, 224, 3), dtype=np.uint8)
+    rows = [runtime.features(image) for image in images]
+    again = [runtime.features(image) for image in images[::-1]][::-1]
+    np.testing.assert_array_equal(rows, again)
+    assert all(row.shape == (1280,) and row.dtype == np.float32 for row in rows)
+    assert 0 <= np.min(rows) < np.max(rows) < UPPER_BOUND
+
+
+def test_a_network_is_loaded_once_per_thread(model: Model) -> None:
+    assert open_runtime(model) is open_runtime(dataclasses.replace(model))
+
+
+def test_other_versions_on_a_worker_are_an_error(model: Model) -> None:
+    libraries = {**model.recipe["libraries"], "pillow": "0.0.1"}
+    other = Model(model.content, {**model.recipe, "libraries": libraries})
+    assert other.fingerprint != model.fingerprint
+    with pytest.raises(InputError, match=r"but the run was started with .*pillow 0\.0\.1") as error:
+        open_runtime(other)
+    assert "same versions" in error.value.hint
+
+
+def test_loading_writes_nothing_to_standard_error(model: Model, tmp_path: Path) -> None:
+    publish_model(model, str(tmp_path))
+    script = (
+        "import sys; from engines.core.model import read_model; from engines.core.runtimes import open_runtime;"
+        "open_runtime(read_model(sys.argv[1], sys.argv[2]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), model.fingerprint], capture_output=True, check=True
+    )
+    assert done.stderr == b""
+
+
+def test_only_the_notice_is_kept_from_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), _without_notice():  # noqa: PT012
+        os.write(2, b"before\n" + _NOTICE + b"\nafter\n")
+        raise ZeroDivisionError
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "before\nafter\nlater\n"
+
+
+def test_a_published_model_comes_back_whole(model: Model, tmp_path: Path) -> None:
+    publish_model(model, str(tmp_path))
+    assert read_model(str(tmp_path), model.fingerprint) == model
+
+
+def test_the_name_of_the_weights_is_no_part_of_the_fingerprint(model: Model) -> None:
+    renamed = Model(model.content, {**model.recipe, "weights": "copy.h5"})
+    assert renamed.fingerprint == model.fingerprint
+
+
+def test_a_damaged_model_is_noticed(model: Model, tmp_path: Path) -> None:
+    publish_model(model, str(tmp_path))
+    network = tmp_path / "models" / model.fingerprint / "network.bin"
+    network.write_bytes(network.read_bytes()[:-1])
+    with pytest.raises(ContractError, match="damaged"):
+        read_model(str(tmp_path), model.fingerprint)
