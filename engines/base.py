@@ -120,6 +120,8 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
+    loggers: ClassVar[tuple[str, ...]] = ()
+    """Loggers of the libraries underneath; their warnings matter to whoever watches a run, the rest does not."""
 
     def __init__(self) -> None:
         self.on_progress: Callable[[Progress], None] = lambda _: None

@@ -31,6 +31,7 @@ class DaskEngine(MapEngine):
     """
 
     name: ClassVar[str] = "dask"
+    loggers: ClassVar[tuple[str, ...]] = ("distributed",)
 
     def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
         super().__init__()
@@ -100,6 +101,7 @@ class DaskEngine(MapEngine):
                 processes=True,
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
+                preload=["engines.dask_worker"],
             )
         return self._cluster
 

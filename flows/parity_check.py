@@ -19,6 +19,7 @@ from engines.core.storage import normalize_location
 from engines.parity import TOLERANCE, Difference, compare_published
 from flows import artifacts
 from flows import parameters as form
+from flows.logs import engine_log
 
 _ROWS_SHOWN = 20
 
@@ -26,7 +27,8 @@ _ROWS_SHOWN = 20
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False, task_run_name="compare · {images} images")
 def compare_task(output: str, images: int) -> list[Difference]:
     """Compute a sample of the published rows again on a local Dask engine, and compare."""
-    with create_engine("dask") as engine, artifacts.progress_of(engine, "parity"):
+    engine = create_engine("dask")
+    with engine_log(engine), engine, artifacts.progress_of(engine, "parity"):
         return compare_published(engine, output, read_record(output), images)
 
 
