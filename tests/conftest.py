@@ -58,6 +58,12 @@ def model(weights: str) -> Model:
 
 
 @pytest.fixture(scope="session")
+def random_model() -> Model:
+    """The network with calibrated random weights, from the user's cache where it is there."""
+    return prepare_model("random", "litert", cache_folder())
+
+
+@pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """150 made-up photos of 10 classes."""
     return write_photos(tmp_path_factory.mktemp("photos"), images=150, classes=10)

@@ -1,0 +1,158 @@
+"""From weights to a model: converted once, the same each time, and never with other weights than those asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from engines.core import network
+from engines.core.errors import DownloadError, InputError, StageError
+from engines.core.images import decode
+from engines.core.model import Model
+from engines.core.network import prepare_model
+from engines.core.runtimes import open_runtime
+from engines.core.sample_photos import encode_photo
+from flows.settings import cache_folder
+from tests.conftest import TEST_WEIGHTS
+
+
+class Conversions:
+    """The slow ones (TensorFlow is loaded for each), started together for all tests of this module."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.cache = cache
+        self.misfit = folder / "misfit.h5"
+        if TEST_WEIGHTS.is_file():
+            shutil.copy(TEST_WEIGHTS, self.misfit)
+            with h5py.File(self.misfit, "r+") as file:
+                del file["Conv1/Conv1/kernel:0"]
+                file["Conv1/Conv1/kernel:0"] = np.zeros((3, 3), np.float32)
+        else:
+            with h5py.File(self.misfit, "w") as file:
+                file["nothing"] = np.zeros(3)
+        pool = ThreadPoolExecutor(2)
+        self.random = pool.submit(prepare_model, "random", "litert", cache)
+        self.imagenet = pool.submit(prepare_model, "imagenet", "litert", cache)
+        self.wrong = pool.submit(prepare_model, str(self.misfit), "litert", cache)
+        pool.shutdown(wait=False)
+
+
+@pytest.fixture(scope="module")
+def conversions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversions]:
+    with socket.socket() as unused, pytest.MonkeyPatch.context() as patch:
+        unused.bind(("127.0.0.1", 0))  # taken, and nobody listens: a network that refuses at once
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            patch.setenv(name, f"http://127.0.0.1:{unused.getsockname()[1]}")
+        patch.delenv("NO_PROXY", raising=False)
+        patch.delenv("no_proxy", raising=False)
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        yield Conversions(tmp_path_factory.mktemp("weights"), tmp_path_factory.mktemp("cache"))
+
+
+def failure(conversion: Future[Model]) -> InputError:
+    with pytest.raises(InputError) as error:
+        conversion.result()
+    return error.value
+
+
+def test_random_weights_are_the_same_each_time(conversions: Conversions, random_model: Model) -> None:
+    model = conversions.random.result()
+    assert model.recipe == random_model.recipe
+    assert model.fingerprint == random_model.fingerprint
+    assert model.recipe["weights"] == "random"
+    assert hashlib.sha256(model.content).hexdigest() == model.recipe["graph_sha256"]
+
+
+def test_random_weights_give_features_of_a_useful_spread(random_model: Model) -> None:
+    runtime = open_runtime(random_model)
+    photos = [encode_photo(seed=7, number=number, kind=number % 8, view=number // 8) for number in range(48)]
+    features = np.stack([runtime.features(decode(photo)) for photo in photos])
+    deviation = features.std(axis=0)
+    # Plain Keras initialization gives 1e-12 here. Trained weights: a median near 0.3, and few dead features.
+    assert np.median(deviation) > 0.01
+    assert (deviation > 1e-3).mean() > 0.9
+    kinds = features.reshape(6, 8, -1)
+    within = kinds.std(axis=0).mean()
+    between = kinds.mean(axis=0).std(axis=0).mean()
+    assert between > 0.5 * within, "views of a kind are more alike than photos of different kinds"
+
+
+def test_the_second_call_is_served_from_the_cache(conversions: Conversions, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = conversions.random.result()
+
+    def convert(*_: object) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(network, "_convert", convert)
+    assert prepare_model("random", "litert", conversions.cache) == model
+
+
+def test_a_damaged_cache_is_noticed(random_model: Model, conversions: Conversions, tmp_path: Path) -> None:
+    conversions.random.result()
+    shutil.copytree(conversions.cache, tmp_path, dirs_exist_ok=True)
+    (entry,) = (path.parent for path in tmp_path.glob("models/*/facts.json"))
+    (entry / "network.bin").write_bytes(random_model.content[:-1])
+    with pytest.raises(StageError, match="damaged") as error:
+        prepare_model("random", "litert", tmp_path)
+    assert str(entry) in error.value.message
+
+
+def test_imagenet_without_network_names_the_way_out(conversions: Conversions) -> None:
+    error = failure(conversions.imagenet)
+    assert isinstance(error, DownloadError)
+    assert "ImageNet weights cannot be downloaded" in error.message
+    assert "--weights FILE" in error.hint
+
+
+def test_weights_of_another_shape_are_an_input_error(conversions: Conversions) -> None:
+    error = failure(conversions.wrong)
+    assert str(conversions.misfit) in error.message
+    assert "mismatch" in error.message
+    assert "include_top=False" in error.hint
+
+
+def test_what_failed_is_not_cached(conversions: Conversions) -> None:
+    for conversion in (conversions.imagenet, conversions.wrong):
+        failure(conversion)
+    conversions.random.result()
+    (entry,) = (conversions.cache / "models").iterdir()
+    assert sorted(path.name for path in entry.iterdir()) == ["facts.json", "network.bin"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip", b"weights"])
+def test_what_is_not_hdf5_is_an_input_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.h5"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not an HDF5 file") as error:
+        prepare_model(str(path), "litert", tmp_path)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("name", ["missing.h5", "."])
+def test_weights_that_are_no_file_are_an_input_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        prepare_model(str(tmp_path / name), "litert", tmp_path)
+
+
+def test_an_unknown_runtime_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown runtime 'onnx'") as error:
+        prepare_model("random", "onnx", tmp_path)
+    assert "litert" in error.value.hint
+
+
+def test_the_name_of_a_weights_file_does_not_matter(
+    real_weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = prepare_model(real_weights, "litert", cache_folder())
+    monkeypatch.setattr(network, "_convert", lambda *_: pytest.fail("converted again"))
+    copy = tmp_path / "renamed.h5"
+    shutil.copy(real_weights, copy)
+    assert prepare_model(str(copy), "litert", cache_folder()).fingerprint == model.fingerprint
