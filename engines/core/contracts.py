@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from engines.core.errors import ContractError, InputError, RejectsError, StorageError
@@ -56,10 +57,11 @@ def check_max_rejects(share: float) -> None:
 def check_rejects(listed: int, rejected: dict[str, int], max_rejects: float, output: str) -> None:
     """Raise RejectsError when more than the share `max_rejects` of the images was rejected."""
     total = sum(rejected.values())
-    if total > max_rejects * listed:
+    # A quotient on both sides: `max_rejects * listed` may be rounded to just below the number that is allowed.
+    if listed and total / listed > max_rejects:
         reasons = ", ".join(f"{count:,} {reason} ({REASONS[reason]})" for reason, count in rejected.items())
         raise RejectsError(
             f"{total:,} of {listed:,} images were rejected, more than the {max_rejects:.2%} allowed: {reasons}",
             f"Their paths are in {output}/rejects/. The features of the others are kept: mend or remove the files, or "
-            f"go on as they are with --max-rejects {min(1.0, total / listed + 0.00005):.4f}.",
+            f"go on as they are with --max-rejects {min(1.0, math.ceil(total / listed * 10_000) / 10_000):g}.",
         )

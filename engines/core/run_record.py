@@ -36,7 +36,10 @@ def read_record(output: str) -> dict[str, Any]:
     storage = open_storage(output)
     if not storage.exists(KEY):
         raise InputError(f"{storage.url} has no published results", "Run `fruits run SOURCE OUTPUT` first.")
-    record: dict[str, Any] = json.loads(storage.read(KEY))
+    try:
+        record: dict[str, Any] = json.loads(storage.read(KEY))
+    except ValueError as error:
+        raise InputError(f"{storage.uri(KEY)} is damaged: {error}", "Run `fruits run` again to replace it.") from error
     if record.get("format") != FORMAT:
         raise InputError(f"{storage.uri(KEY)} has format {record.get('format')}, known here is {FORMAT}", "Upgrade.")
     return record

@@ -29,9 +29,12 @@ def sample(
     from rich.console import Console
 
     from engines.core.errors import InputError
+    from engines.core.storage import is_folder, normalize_location
     from flows import terminal
 
-    folder = os.path.abspath(os.path.expanduser(folder))
+    folder = normalize_location(folder)
+    if not is_folder(folder):
+        raise InputError(f"photos cannot be made at {folder}", "Name a local folder.")
     if os.path.isfile(folder) or (os.path.isdir(folder) and os.listdir(folder)):
         raise InputError(f"{folder} is not empty", "Choose a new folder.")
     if classes > images:
@@ -73,10 +76,15 @@ def _write_photos(folder: str, images: int, classes: int, seed: int) -> Iterator
 
 
 def _write_chunk(folder: str, numbers: range, classes: int, seed: int) -> int:
+    from engines.core.errors import StorageError
     from engines.core.sample_photos import class_name, encode_photo
 
     for number in numbers:
         kind, view = number % classes, number // classes
-        with open(os.path.join(folder, class_name(kind), f"{view:05d}.jpg"), "wb") as file:
-            file.write(encode_photo(seed, number, kind, view))
+        path = os.path.join(folder, class_name(kind), f"{view:05d}.jpg")
+        try:
+            with open(path, "wb") as file:
+                file.write(encode_photo(seed, number, kind, view))
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror or error}", "Remove the folder and run again.") from error
     return len(numbers)
