@@ -26,13 +26,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """List the images of `source` that match `glob`, at most `per_class` of each label, into shards of `shard_size`."""
+    """List the images of `source` that match `glob` into shards of `shard_size`.
+
+    At most `per_class` of each label and `images` in all, see `engines.core.catalog.Selection`.
+    """
 
     source: str
     output: str
     glob: str = "*.jpg"
     per_class: int | None = None
     shard_size: int = 512
+    images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

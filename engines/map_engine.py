@@ -72,7 +72,7 @@ class MapEngine(Engine):
 
     def index(self, request: IndexRequest) -> IndexReport:
         """See Engine. Listing is one stream of small answers; it runs on the driver."""
-        selection = Selection(request.glob, request.per_class, request.shard_size)
+        selection = Selection(request.glob, request.per_class, request.shard_size, request.images)
         catalog = write_catalog(request.source, request.output, selection)
         self.on_progress(Progress("index", catalog.listed, catalog.listed))
         return IndexReport(

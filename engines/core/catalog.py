@@ -56,13 +56,14 @@ class Selection:
     """Which images of a source belong to a run.
 
     `glob` is matched against the file name, or against the whole key if it has a slash; upper and lower case differ,
-    as on S3. `per_class` keeps at most so many images of each label, chosen by hash: spread over the class, and the
-    same each time. `shard_size` is the number of images a shard has on average (1/2 to 2 times that).
+    as on S3. `per_class` keeps at most so many images of each label, and `images` at most so many in all, chosen by hash:
+    spread over the class or the source, and the same each time. `shard_size` is the number of images a shard has on average (1/2 to 2 times that).
     """
 
     glob: str = "*.jpg"
     per_class: int | None = None
     shard_size: int = 512
+    images: int | None = None
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class Catalog:
 def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
     """List `source`, write its catalog below `output`, and return the manifest.
 
-    Memory: one part, plus the chosen images where `per_class` is set. Listing the same images again writes the same
+    Memory: one part, plus the chosen images where `per_class` or `images` is set. Listing the same images again writes the same
     files. Raises InputError for a missing or empty source, no match of the glob, or an output that belongs to another
     source.
     """
@@ -114,7 +115,9 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
 
     entries = _entries(storage, selection.glob, counts)
     if selection.per_class is not None:
-        entries = iter(_choose_per_class(entries, selection.per_class, key))
+        entries = _choose(entries, selection.per_class, key, lambda entry: entry.label)
+    if selection.images is not None:
+        entries = _choose(entries, selection.images, key, lambda _: "")
     catalog = Catalog(version="", source=source, selection=selection)
     labels: set[str] = set()
     digest = hashlib.sha256(f"{source}\n{selection}".encode())
@@ -207,16 +210,18 @@ def _entry(storage: Storage, item: StoredObject) -> Entry:
     return Entry(path, label_of(item.key), item.size, item.version)
 
 
-def _choose_per_class(entries: Iterator[Entry], per_class: int, key: Callable[[Entry], str]) -> list[Entry]:
-    """The `per_class` images of each label with the smallest hash of their key, in path order."""
+def _choose(
+    entries: Iterator[Entry], most: int, key: Callable[[Entry], str], group: Callable[[Entry], str]
+) -> Iterator[Entry]:
+    """The `most` images of each group with the smallest hash of their key, in path order."""
     chosen: dict[str, list[tuple[int, str, Entry]]] = {}
     for entry in entries:
-        heap = chosen.setdefault(entry.label, [])
+        heap = chosen.setdefault(group(entry), [])
         # Negative, because heapq keeps the smallest on top and the largest hash has to go first.
         heapq.heappush(heap, (-name_hash(key(entry)), entry.path, entry))
-        if len(heap) > per_class:
+        if len(heap) > most:
             heapq.heappop(heap)
-    return sorted((entry for heap in chosen.values() for _, _, entry in heap), key=lambda entry: entry.path)
+    return iter(sorted((entry for heap in chosen.values() for _, _, entry in heap), key=lambda entry: entry.path))
 
 
 def _check_not_empty(catalog: Catalog) -> None:

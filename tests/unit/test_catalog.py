@@ -135,6 +135,18 @@ def test_per_class_takes_the_same_images_each_time_and_from_a_copy(tmp_path: Pat
     assert set(fewer) < set(chosen)
 
 
+def test_images_takes_the_same_sample_each_time_and_from_a_copy(tmp_path: Path) -> None:
+    names = [f"{label}/{view}.jpg" for label in ("a", "b") for view in range(50)]
+    source, copy = make(tmp_path / "source", *names), make(tmp_path / "copy", *reversed(names))
+    chosen = keys(source, listed(source, tmp_path / "output", images=20))
+    assert keys(copy, listed(copy, tmp_path / "other", images=20)) == chosen == sorted(chosen)
+    assert len(chosen) == 20
+    assert {key[0] for key in chosen} == {"a", "b"}
+    both = keys(source, listed(source, tmp_path / "output", images=7, per_class=4))
+    assert len(both) == 7
+    assert keys(source, listed(source, tmp_path / "output", images=1000)) == sorted(names)
+
+
 def test_listing_again_gives_the_same_files(tmp_path: Path) -> None:
     source = make(tmp_path / "source", *(f"a/{view}.jpg" for view in range(60)))
     for _ in range(2):
