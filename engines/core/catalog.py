@@ -56,8 +56,9 @@ class Selection:
     """Which images of a source belong to a run.
 
     `glob` is matched against the file name, or against the whole key if it has a slash; upper and lower case differ,
-    as on S3. `per_class` keeps at most so many images of each label, and `images` at most so many in all, chosen by hash:
-    spread over the class or the source, and the same each time. `shard_size` is the number of images a shard has on average (1/2 to 2 times that).
+    as on S3. `per_class` keeps at most so many images of each label, and `images` at most so many in all, chosen by
+    hash: spread over the class or the source, and the same each time. `shard_size` is the number of images a shard has
+    on average (1/2 to 2 times that).
     """
 
     glob: str = "*.jpg"
@@ -101,9 +102,9 @@ class Catalog:
 def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
     """List `source`, write its catalog below `output`, and return the manifest.
 
-    Memory: one part, plus the chosen images where `per_class` or `images` is set. Listing the same images again writes the same
-    files. Raises InputError for a missing or empty source, no match of the glob, or an output that belongs to another
-    source.
+    Memory: one part, plus the chosen images where `per_class` or `images` is set. Listing the same images again writes
+    the same files. Raises InputError for a missing or empty source, no match of the glob, or an output that belongs to
+    another source.
     """
     _check_same_source(source, output)
     storage, target = open_storage(source), open_storage(output)

@@ -1,4 +1,4 @@
-"""`fruits parity-check`: the same images on several engines, and the outputs compared."""
+"""`fruits parity-check`: the same images on two engines, and the outputs compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def parity_check(
     source: Annotated[str, typer.Argument(help="Folder or URL of the images.", metavar="SOURCE")],
     images: Annotated[int, typer.Option(help="Size of the sample; chosen by hash, the same each time.", min=1)] = 300,
-    engines: Annotated[str, typer.Option(help="Two or more engines; each is compared with the first.")] = "dask,spark",
+    engines: Annotated[str, typer.Option(help="The two engines to compare.", metavar="ENGINE,ENGINE")] = "dask,spark",
     components: Annotated[
         str, typer.Option(help="Number of PCA components, or the share of variance to explain.", metavar="128|0.95")
     ] = "128",
@@ -47,9 +47,9 @@ def parity_check(
     from flows.commands.run import parse_components, run_in_terminal
     from flows.settings import RunSettings, check_settings
 
-    names = [name.strip() for name in engines.split(",") if name.strip()]
-    if len(set(names)) < 2:
-        raise InputError(f"--engines {engines} names fewer than two engines", "Give two, such as dask,spark.")
+    names = [name.strip() for name in engines.split(",")]
+    if len(set(names)) != 2:
+        raise InputError(f"--engines cannot be {engines!r}", "Give two different ones, such as dask,spark.")
     with contextlib.ExitStack() as stack:
         folder = output or stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-check-"))
         settings = [
@@ -72,6 +72,4 @@ def parity_check(
             # Standard output is for the verdict when a program reads it.
             with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
                 run_in_terminal(each, verbose=verbose)
-        first, *others = settings
-        for other in others:
-            show(compare(first.output, other.output), as_json=as_json)
+        show(compare(*(each.output for each in settings)), as_json=as_json)
