@@ -1,8 +1,8 @@
 """Images a second: an engine's featurize stage beside the notebook's recipe, on the same photos, in turn.
 
-`python -m tests.benchmarks.featurize_rate [--engine dask] [--images 600] [--rounds 3]`. The baseline is what the notebook
-did in each task: Keras' `predict` on batches of decoded images, in one process that has all cores. Prints each round and
-the ratio of the medians; nothing is asserted.
+`python -m tests.benchmarks.featurize_rate [--engine dask] [--images 600] [--rounds 3]`. The baseline is what the
+notebook did in each task: Keras' `predict` on batches of decoded images, in one process that has all cores. Prints each
+round and the ratio of the medians; nothing is asserted.
 """
 
 from __future__ import annotations
