@@ -126,5 +126,8 @@ def _made_up(record: dict[str, Any]) -> str:
 
 
 def _cost(record: dict[str, Any]) -> str:
-    cost = record.get("cost")
-    return str(cost) if cost else "none: nothing was rented"
+    details = record["engine_details"]
+    cost = details.get("cost_usd")
+    if isinstance(cost, int | float):
+        return f"US$ {cost:,.2f}, at prices of {details['prices_of']}"
+    return str(cost or details.get("billed") or "none: nothing was rented")

@@ -1,0 +1,166 @@
+"""What `prefect deploy --all` registers, and a run from a person's terminal to its artifacts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engines import ENGINES
+from engines.core import tables
+from tests.e2e.prefect_kit import PrefectKit, wait_for
+
+pytestmark = pytest.mark.timeout(400)
+
+Finished = tuple[str, Path, str]
+
+
+def test_all_deployments_are_there_and_none_runs_by_itself(deployed: PrefectKit) -> None:
+    found = {
+        name: deployed.api(f"/deployments/name/{name}")
+        for name in ("fruit-features/laptop", "fruit-features/production", "parity-check/nightly")
+    }
+    assert found["fruit-features/laptop"]["parameters"]["engine"] == "dask"
+    production = found["fruit-features/production"]
+    assert production["parameters"]["engine"] == "emr-serverless"
+    assert production["global_concurrency_limit"]["limit"] == 1
+    assert production["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert [schedule["active"] for schedule in production["schedules"]] == [False]
+    assert [schedule["active"] for schedule in found["parity-check/nightly"]["schedules"]] == [False]
+
+
+def test_the_form_has_choices_bounds_and_help(deployed: PrefectKit) -> None:
+    schema = deployed.api("/deployments/name/fruit-features/laptop")["parameter_openapi_schema"]
+    form = schema["properties"]
+    assert form["engine"]["enum"] == list(ENGINES)
+    assert form["runtime"]["enum"] == ["litert", "tensorflow"]
+    assert form["components"]["maximum"] == tables.FEATURES
+    assert form["max_rejects"]["maximum"] == 1
+    assert all(field["description"] for field in form.values()), form
+    assert schema["required"] == ["source", "output"]
+
+
+def test_a_parameter_out_of_bounds_is_refused_before_there_is_a_run(deployed: PrefectKit) -> None:
+    refused = deployed.prefect(
+        "deployment", "run", "fruit-features/laptop",
+        "--param", "source=/photos", "--param", "output=/output", "--param", "engine=abacus",
+    )  # fmt: skip
+    assert refused.returncode != 0
+    assert "'abacus' is not one of" in " ".join((refused.stdout + refused.stderr).split())
+
+
+def test_a_watched_run_completes_and_says_what_it_did(deployed: PrefectKit, finished: Finished) -> None:
+    run, output, terminal = finished
+    assert "Flow run finished successfully" in terminal
+    found = deployed.flow_run(run)
+    assert found["state_type"] == "COMPLETED"
+    assert found["name"] == "photos · dask"
+    assert found["state"]["message"].startswith("60 images in 8 dimensions, which explain ")
+    assert found["state"]["message"].endswith("; 1 rejected")
+    assert set(found["tags"]) >= {"fruits", "dask"}
+    names = wait_for(lambda: len(found := deployed.task_names(run)) == 6 and found, 30, "task runs are missing")
+    assert names == [
+        f"index · {few_source(output)}",
+        names[1],
+        "featurize · 61 images",
+        "fit PCA · 60 images",
+        "project · 60 images",
+        f"publish · {output}",
+    ]
+    assert names[1].startswith("model · ")
+
+
+def few_source(output: Path) -> str:
+    return str(json.loads((output / "run.json").read_text())["source"])
+
+
+def test_artifacts_have_the_numbers_of_the_run(deployed: PrefectKit, finished: Finished) -> None:
+    run, output, _ = finished
+    record = json.loads((output / "run.json").read_text())
+    found = deployed.artifacts(run)
+    summary = found["summary"]["data"]
+    for line in (
+        "# 60 images in 8 dimensions",
+        "| listed | 61 | of 6 classes |",
+        "| rejected | 1 | |",
+        "| – truncated | 1 |",
+        f"| explained by 8 components | {record['explained_variance']:.2%} |",
+        f"{output}/report.html",
+    ):
+        assert line in summary
+    rows = {row["stage"]: row["seconds"] for row in json.loads(found["time-per-stage"]["data"])}
+    assert rows == {
+        **{stage: round(seconds, 1) for stage, seconds in record["timings"].items()},
+        "together": round(sum(record["timings"].values()), 1),
+    }
+    for stage in ("featurize", "fit-pca", "project"):
+        assert found[f"{stage}-progress"]["data"] == 100.0
+    assert "featurize: 61 of 61 images" in found["featurize-progress"]["description"]
+    assert (output / "report.html").is_file()
+    assert "report.html" in found["report"]["data"]
+
+
+def test_the_log_is_short_and_says_what_matters(deployed: PrefectKit, finished: Finished) -> None:
+    log = wait_for(lambda: "Completed" in (text := deployed.log(finished[0])) and text, 30, "the log is incomplete")
+    assert "61 images of 6 classes in " in log
+    assert "60 featurized, 0 of them by a former run; 1 rejected" in log
+    assert "distributed" not in log
+    assert len(log.splitlines()) < 30, log
+
+
+def test_a_run_with_nothing_to_do_ends_in_seconds_and_says_so(
+    prefect: PrefectKit, finished: Finished, few_photos: Path, weights: str
+) -> None:
+    run = prefect.run(
+        "fruit-features/laptop",
+        source=str(few_photos), output=str(finished[1]), weights=weights, components=8, shard_size=16, max_rejects=0.05,
+    )  # fmt: skip
+    found = prefect.wait(run)
+    assert found["state"]["message"].startswith("Nothing to do, all was done by a former run: 60 images")
+    assert found["total_run_time"] < 20
+    assert prefect.artifacts(run)["featurize-progress"]["description"] == "featurize: all done by a former run"
+
+
+def test_a_failure_has_its_reason_as_state_message(
+    prefect: PrefectKit, few_photos: Path, weights: str, tmp_path: Path
+) -> None:
+    # 1 of 61 is more than 1 %: found out after featurizing.
+    strict = prefect.run(
+        "fruit-features/laptop",
+        source=str(few_photos), output=str(tmp_path / "output"), weights=weights, components=8, shard_size=16,
+    )  # fmt: skip
+    missing = prefect.run("fruit-features/laptop", source="/no/such/photos", output=str(tmp_path / "other"))
+    found = prefect.wait(strict)
+    assert found["state_type"] == "FAILED"
+    assert found["state"]["message"].startswith(
+        "1 of 61 images were rejected, more than the 1.00% allowed: 1 truncated"
+    )
+    assert not (tmp_path / "output" / "run.json").exists()
+    found = prefect.wait(missing)
+    assert found["state_type"] == "FAILED"
+    assert found["state"]["message"].startswith("the source /no/such/photos does not exist\n")
+
+
+def test_published_results_come_out_the_same(prefect: PrefectKit, finished: Finished) -> None:
+    run = prefect.run("parity-check/nightly", output=str(finished[1]), images=25)
+    found = prefect.wait(run)
+    assert found["state"]["message"] == "all 25 images are the same bit for bit"
+    assert found["state_type"] == "COMPLETED"
+    assert "| compared | 25 |" in prefect.artifacts(run)["parity"]["data"]
+
+
+def test_changed_results_are_found_out(prefect: PrefectKit, copy_of_finished: Path) -> None:
+    part = next((copy_of_finished / "results").rglob("part-00001-*.parquet"))
+    table = tables.from_parquet(part.read_bytes())
+    values = tables.to_matrix(table["pcaFeatures"]).copy()
+    values[3, 5] += 0.5
+    column = tables.to_lists(values, tables.RESULTS.field(2).type)
+    part.write_bytes(tables.to_parquet(table.set_column(2, tables.RESULTS.field(2), column)))
+    run = prefect.run("parity-check/nightly", output=str(copy_of_finished), images=500)
+    found = prefect.wait(run)
+    assert found["state_type"] == "FAILED"
+    assert found["state"]["message"] == f"1 of 60 images differ from what is published in {copy_of_finished}"
+    worst = json.loads(prefect.artifacts(run)["parity-rows"]["data"])[0]
+    assert worst["path"] == table["path"].to_pylist()[3]
+    assert worst["verdict"] == "different"
