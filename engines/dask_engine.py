@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
 import dask
-from distributed import Client, Future, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, as_completed, rpc
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
@@ -19,15 +21,15 @@ from engines.workers import usable_cores
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-_CONNECT_SECONDS = 15
+_CONNECT_SECONDS = 10
 
 
 class DaskEngine(MapEngine):
     """Dask workers: one process per core with one thread each, or those of `scheduler`.
 
     `workers`: processes of the local cluster, all usable cores by default. `scheduler`: the address of a running
-    scheduler (`tcp://HOST:8786`), whose workers need fruit-features[worker] in the same versions. The cluster starts
-    with the first stage that has work for it.
+    scheduler (`tcp://HOST:8786`), whose workers need fruit-features[worker] in the same versions. A local cluster
+    starts with the first stage that has work for it. Raises InputError when no scheduler answers at the address.
     """
 
     name: ClassVar[str] = "dask"
@@ -43,6 +45,8 @@ class DaskEngine(MapEngine):
         self._scheduler = scheduler
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
+        if scheduler is not None:
+            _check_scheduler(scheduler)  # now, and not after minutes of other work
 
     @property
     def parallelism(self) -> int:
@@ -69,7 +73,8 @@ class DaskEngine(MapEngine):
                     raise _explained(error, items[futures[future]]) from error
                 yield futures[future], outcome
         finally:
-            client.cancel(list(futures), force=True)
+            if client.status == "running":
+                client.cancel(list(futures), force=True)
 
     def broadcast(self, value: Any) -> Any:
         """A task that returns `value`: unlike scattered data, Dask can make it again when its workers are lost."""
@@ -89,8 +94,8 @@ class DaskEngine(MapEngine):
             self._cluster = None
 
     def _connected(self) -> Client:
-        if self._client is None:
-            self._client = Client(self._scheduler or self._local_cluster(), timeout=_CONNECT_SECONDS)
+        if self._client is None or self._client.status == "closed":  # by a scheduler that went away
+            self._client = Client(self._scheduler or self._cluster or self._local_cluster(), timeout=_CONNECT_SECONDS)
         return self._client
 
     def _local_cluster(self) -> LocalCluster:
@@ -99,11 +104,29 @@ class DaskEngine(MapEngine):
                 n_workers=self._workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
                 silence_logs=logging.CRITICAL,
                 preload=["engines.dask_worker"],
             )
         return self._cluster
+
+
+def _check_scheduler(address: str) -> None:
+    """Raise InputError unless a scheduler answers. (A Client that cannot connect takes half a minute to go away.)"""
+
+    async def ask() -> None:
+        async with rpc(address, timeout=_CONNECT_SECONDS) as scheduler:
+            await asyncio.wait_for(scheduler.identity(), _CONNECT_SECONDS)
+
+    try:
+        # In a thread of its own, as this one may have a running event loop.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, ask()).result()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address!r}: {str(error) or 'what is there does not speak Dask'}",
+            "Check --scheduler (tcp://HOST:8786), or leave it out to use this machine.",
+        ) from error
 
 
 def _identity(value: Any) -> Any:

@@ -1,0 +1,231 @@
+"""The Dask engine: the same bytes whatever the order and the workers, through failures too, and one clear error.
+
+That its bytes are those of every other engine is checked in tests/parity.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import pytest
+
+from engines.base import FeaturizeRequest, IndexRequest, Progress
+from engines.core.errors import InputError, StageError, StorageError, TransientError
+from engines.core.model import Model, publish_model
+from engines.dask_engine import DaskEngine
+from tests.parity.chain import Run, SequentialEngine, bytes_of, run_chain
+
+COMPONENTS = 16
+SHARD_SIZE = 8
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[DaskEngine]:
+    """Two workers."""
+    with DaskEngine(workers=2) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def lone_engine() -> Iterator[DaskEngine]:
+    """One worker; a task that kills it once is not tried again."""
+    with DaskEngine(workers=1) as engine:
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # read when the scheduler starts
+            list(engine.map(_echo, [0], engine.broadcast(None)))
+        yield engine
+
+
+@pytest.fixture
+def run(photos: Path, tmp_path: Path, model: Model) -> Callable[..., Run]:
+    """All four stages on 150 photos in about 20 shards, into a new output."""
+
+    def run(engine: Any) -> Run:
+        return run_chain(engine, photos, tmp_path / "output", model, components=COMPONENTS, shard_size=SHARD_SIZE)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def expected(photos: Path, tmp_path_factory: pytest.TempPathFactory, model: Model) -> dict[str, str]:
+    """The files of one image after the other, in one process."""
+    output = tmp_path_factory.mktemp("expected") / "output"
+    run_chain(SequentialEngine(), photos, output, model, components=COMPONENTS, shard_size=SHARD_SIZE)
+    files = bytes_of(output)
+    assert sum(name.startswith("features/") for name in files) > 10
+    assert sum(name.startswith("results/") for name in files) > 10
+    assert sum(name.startswith("pca/") for name in files) == 2
+    return files
+
+
+class ShuffledEngine(DaskEngine):
+    """Hands the shards to the workers in another order each time."""
+
+    def map(self, function: Any, items: Any, value: Any) -> Iterator[tuple[int, Any]]:
+        order = list(range(len(items)))
+        random.shuffle(order)
+        for position, outcome in super().map(function, [items[index] for index in order], value):
+            yield order[position], outcome
+
+
+class TestSameBytes:
+    def test_one_worker(self, lone_engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]) -> None:
+        assert bytes_of(run(lone_engine).output) == expected
+
+    def test_two_workers(self, engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]) -> None:
+        assert bytes_of(run(engine).output) == expected
+
+    def test_two_workers_of_a_scheduler_in_any_order(
+        self, engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]
+    ) -> None:
+        with ShuffledEngine(scheduler=address_of(engine)) as shuffled:
+            assert shuffled.parallelism == 2
+            assert bytes_of(run(shuffled).output) == expected
+        assert list(engine.map(_echo, [1], engine.broadcast(2))) == [(0, (1, 2))], "the scheduler goes on"
+
+    def test_a_worker_killed_while_it_featurizes(
+        self, engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]
+    ) -> None:
+        (victim, _) = sorted({pid for _, pid in engine.map(_process, range(20), engine.broadcast(None))})
+        killed = []
+
+        def kill_once(progress: Progress) -> None:
+            if progress.stage == "featurize" and 0 < progress.done < progress.total and not killed:
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+        engine.on_progress = kill_once
+        try:
+            outcome = run(engine)
+        finally:
+            engine.on_progress = lambda _: None
+        assert killed == [victim]
+        assert bytes_of(outcome.output) == expected
+
+    def test_a_run_that_was_cut_short_goes_on_from_there(
+        self,
+        engine: DaskEngine,
+        photos: Path,
+        tmp_path: Path,
+        model: Model,
+        run: Callable[..., Run],
+        expected: dict[str, str],
+    ) -> None:
+        class CutShort(Exception):
+            pass
+
+        def stop(progress: Progress) -> None:
+            if progress.stage == "featurize" and progress.done > progress.total / 3:
+                raise CutShort
+
+        engine.on_progress = stop
+        try:
+            with pytest.raises(CutShort):
+                run(engine)
+        finally:
+            engine.on_progress = lambda _: None
+        again = run(engine)
+        assert again.featurized is not None
+        assert 0 < again.featurized.reused < again.featurized.listed
+        assert bytes_of(again.output) == expected
+
+
+class TestFailures:
+    def test_what_the_storage_refuses_is_raised_as_it_is(
+        self, engine: DaskEngine, photos: Path, tmp_path: Path, model: Model
+    ) -> None:
+        source, output = tmp_path / "source", tmp_path / "output"
+        (source / "class").mkdir(parents=True)
+        for number, photo in enumerate(sorted(photos.rglob("*.jpg"))[:12]):
+            (source / "class" / f"{number}.jpg").write_bytes(photo.read_bytes())
+        indexed = engine.index(IndexRequest(str(source), str(output), shard_size=4))
+        publish_model(model, str(output))
+        (source / "class" / "5.jpg").unlink()
+        with pytest.raises(StorageError) as error:
+            engine.featurize(FeaturizeRequest(str(source), str(output), indexed.catalog, model.fingerprint))
+        assert str(error.value).splitlines() == [
+            f"{source}/class/5.jpg: No such file or directory",
+            "It may have been removed since it was listed; run again to list anew.",
+        ]
+
+    def test_a_defect_is_one_line_that_names_its_cause(self, engine: DaskEngine) -> None:
+        with pytest.raises(StageError) as error:
+            list(engine.map(_divide, [1, 0, 2], engine.broadcast(1)))
+        assert str(error.value) == "a group of shards: ZeroDivisionError: division by zero"
+
+    def test_after_a_failure_the_engine_goes_on(self, engine: DaskEngine) -> None:
+        with pytest.raises(StageError):
+            list(engine.map(_divide, [0] * 50, engine.broadcast(1)))
+        outcomes = dict(engine.map(_divide, [1, 2, 4], engine.broadcast(8)))
+        assert outcomes == {0: 8, 1: 4, 2: 2}
+
+    def test_work_that_kills_its_workers_is_given_up(self, lone_engine: DaskEngine) -> None:
+        with pytest.raises(TransientError, match="1 workers died while they worked on it") as error:
+            list(lone_engine.map(_die, [0], lone_engine.broadcast(None)))
+        assert "memory" in error.value.hint
+        assert list(lone_engine.map(_echo, [1], lone_engine.broadcast(2))) == [(0, (1, 2))], "the worker is replaced"
+
+    def test_failures_write_nothing_to_the_terminal(self) -> None:
+        done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
+        assert done.stdout.splitlines() == ["StageError('a group of shards: ZeroDivisionError: division by zero', '')"]
+        assert done.stderr == ""
+        assert done.returncode == 0
+
+
+class TestAddresses:
+    @pytest.mark.parametrize("address", ["", "somewhere", "http://127.0.0.1:8786", "tcp://127.0.0.1"])
+    def test_what_is_no_address_is_a_clear_error(self, address: str) -> None:
+        with pytest.raises(InputError, match="no Dask scheduler answers") as error:
+            DaskEngine(scheduler=address)
+        assert "--scheduler" in error.value.hint
+
+    @pytest.mark.timeout(20)
+    def test_a_place_where_no_scheduler_is_is_a_clear_error(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            with pytest.raises(InputError, match="no Dask scheduler answers"):
+                DaskEngine(scheduler=f"tcp://127.0.0.1:{unused.getsockname()[1]}")
+
+    def test_workers_or_a_scheduler(self) -> None:
+        with pytest.raises(InputError, match="0 workers"):
+            DaskEngine(workers=0)
+        with pytest.raises(InputError, match="has its own workers"):
+            DaskEngine(workers=2, scheduler="tcp://127.0.0.1:8786")
+
+
+def address_of(engine: DaskEngine) -> str:
+    assert engine._cluster is not None
+    address: str = engine._cluster.scheduler_address
+    return address
+
+
+def _echo(item: int, value: Any) -> tuple[int, Any]:
+    return item, value
+
+
+def _process(item: int, value: Any) -> int:
+    return os.getpid()
+
+
+def _divide(item: int, value: int) -> float:
+    return value / item
+
+
+def _die(item: int, value: Any) -> None:
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    with DaskEngine(workers=1) as one:
+        try:
+            list(one.map(_divide, [0], one.broadcast(1)))
+        except StageError as defect:
+            print(repr(defect))  # noqa: T201
