@@ -7,7 +7,7 @@ import sys
 import typer
 
 from engines.core.errors import FruitsError, InputError
-from flows.commands import demo, run, sample, show
+from flows.commands import demo, emr, parity, parity_check, run, sample, show
 
 app = typer.Typer(
     name="fruits",
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, show, sample, demo):
+for module in (run, show, sample, demo, emr, parity, parity_check):
     module.register(app)
 
 

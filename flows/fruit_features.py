@@ -39,6 +39,9 @@ from engines.core.run_record import package_versions, publish
 from engines.core.storage import open_storage
 from flows import artifacts
 from flows import parameters as form
+from flows.aws import RunLog, job_log
+from flows.hooks import stop_jobs
+from flows.logs import engine_log
 from flows.report import write_report
 from flows.settings import RunSettings, cache_folder, check_settings
 
@@ -118,7 +121,13 @@ def _run_name() -> str:
     return f"{parameters['source'].rstrip('/').rsplit('/', 1)[-1]} · {parameters['engine']}"
 
 
-@flow(name="fruit-features", flow_run_name=_run_name, persist_result=False)
+@flow(
+    name="fruit-features",
+    flow_run_name=_run_name,
+    persist_result=False,
+    on_cancellation=[stop_jobs],
+    on_crashed=[stop_jobs],
+)
 def fruit_features(
     source: form.Source,
     output: form.Output,
@@ -128,10 +137,12 @@ def fruit_features(
     runtime: form.Runtime = "litert",
     glob: form.Glob = "*.jpg",
     per_class: form.PerClass = None,
+    images: form.Sample = None,
     shard_size: form.ShardSize = 512,
     workers: form.Workers = None,
     scheduler: form.Scheduler = None,
     max_rejects: form.MaxRejects = 0.01,
+    emr: form.Emr = None,
 ) -> State[str]:
     """Turn the images of a folder or S3 prefix into features of few dimensions.
 
@@ -146,10 +157,12 @@ def fruit_features(
         runtime: litert, or tensorflow as the reference.
         glob: Which file names are images; upper and lower case differ.
         per_class: At most so many images of each class.
+        images: At most so many images in all.
         shard_size: Images per shard on average: the unit of work, retry and commit.
         workers: Worker processes of the local engine; all cores by default.
         scheduler: Address of a running cluster to use instead.
         max_rejects: Share of images that may be rejected before the run fails.
+        emr: Settings of the EMR engines; what is missing comes from FRUITS_EMR_* and the config file.
 
     Returns:
         The location of run.json, which names the results. (As the data of a state, whose message says what was done,
@@ -166,16 +179,27 @@ def fruit_features(
                 runtime=runtime,
                 glob=glob,
                 per_class=per_class,
+                images=images,
                 shard_size=shard_size,
                 workers=workers,
                 scheduler=scheduler,
                 max_rejects=max_rejects,
+                emr=emr,
             )
+        )
+        stages = create_engine(
+            settings.engine,
+            workers=settings.workers,
+            scheduler=settings.scheduler,
+            emr=settings.emr,
+            run=str(flow_run.id),
         )
         with (
             tags(settings.engine),
+            engine_log(stages),
+            job_log(settings.engine, RunLog(get_run_logger())),
             exclusive(settings.output, f"flow run {flow_run.name}") as lease,
-            create_engine(settings.engine, workers=settings.workers, scheduler=settings.scheduler) as stages,
+            stages,
         ):
             return _run(stages, settings, lease)
     except FruitsError as error:
@@ -189,7 +213,8 @@ def _run(engine: Engine, settings: RunSettings, lease: Lease) -> State[str]:
     logger = get_run_logger()
     clock = _Clock()
     indexed = _called(index_task, f"index · {source}")(
-        engine, IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size)
+        engine,
+        IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size, settings.images),
     )
     clock.lap("index")
     images = f"{indexed.listed:,} images"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
-from engines import ENGINES
+from engines import EMR_ENGINES, ENGINES
 from engines.core.contracts import check_locations, check_max_rejects
 from engines.core.errors import InputError
 from engines.core.model import RUNTIMES
 from engines.core.pca import check_components
+from flows.aws import resolve_emr
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,13 @@ class RunSettings:
     runtime: str = "litert"
     glob: str = "*.jpg"
     per_class: int | None = None
+    images: int | None = None
     shard_size: int = 512
     workers: int | None = None
     scheduler: str | None = None
     max_rejects: float = 0.01
+    emr: dict[str, Any] | None = None
+    """Settings of the EMR engines, see `engines.emr.settings.EmrSettings`; completed by `check_settings`."""
 
 
 def check_settings(settings: RunSettings) -> RunSettings:
@@ -41,10 +46,11 @@ def check_settings(settings: RunSettings) -> RunSettings:
         raise InputError(f"unknown runtime {settings.runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
     components = check_components(settings.components)
     check_max_rejects(settings.max_rejects)
-    for name in ("per_class", "shard_size", "workers"):
+    for name in ("per_class", "images", "shard_size", "workers"):
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise InputError(f"{name.replace('_', '-')} cannot be {value}", "Give a whole number from 1.")
+    emr = resolve_emr(settings.emr) if settings.engine in EMR_ENGINES else None
     source, output = check_locations(settings.source, settings.output)
     weights = settings.weights
     if weights not in ("imagenet", "random"):
@@ -53,7 +59,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
             raise InputError(
                 f"the weights file {weights} does not exist", "Give imagenet, random, or a file: --weights FILE."
             )
-    return replace(settings, source=source, output=output, components=components, weights=weights)
+    return replace(settings, source=source, output=output, components=components, weights=weights, emr=emr)
 
 
 def cache_folder() -> Path:

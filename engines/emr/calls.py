@@ -36,6 +36,7 @@ EXPIRED = {
 DENIED = {"AccessDeniedException", "AccessDenied", "403", "UnauthorizedOperation", "Forbidden"}
 MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound", "ResourceNotFoundException", "NoSuchEntity"}
 
+READ_SECONDS = 30
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 20.0
 _RENEWALS = 3
@@ -119,7 +120,7 @@ class Aws:
     def _client(self, service: str) -> Any:
         if service not in self._clients:
             # One attempt: this class retries, so that there is one place that does.
-            config = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30)
+            config = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=READ_SECONDS)
             session = boto3.Session(region_name=self._settings.region)
             self._clients[service] = session.client(service, config=config)
         return self._clients[service]

@@ -23,6 +23,7 @@ def step_for(job: Job, settings: EmrSettings, published: Published) -> dict[str,
         **job.size.spark_conf(),
         "spark.pyspark.python": python,
         "spark.pyspark.driver.python": python,
+        "spark.executorEnv.AWS_DEFAULT_REGION": settings.region,
     }
     options = [part for name, value in conf.items() for part in ("--conf", f"{name}={value}")]
     # A cluster that works is not idle, and a step has no time limit of its own: `timeout` is one.

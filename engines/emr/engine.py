@@ -152,6 +152,7 @@ class EmrEngine(Engine):
                 "request": asdict(request),
                 "report_key": name.report_key,
                 "progress_key": name.progress_key,
+                "region": self.settings.region,
             }
             self._job = self._submit(Job(name, [json.dumps(order)], size))
             LOGGER.info(

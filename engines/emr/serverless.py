@@ -16,6 +16,9 @@ from engines.emr.sizing import shrink_to
 
 SERVICE = "emr-serverless"
 
+DRIVER_VARIABLE = "spark.emr-serverless.driverEnv"
+EXECUTOR_VARIABLE = "spark.executorEnv"
+
 LONGEST_RUN = timedelta(days=7)
 """The most that executionTimeoutMinutes may be."""
 
@@ -86,10 +89,11 @@ class ServerlessRunner:
     def _conf(self, archive: str, size: dict[str, str]) -> dict[str, str]:
         return {
             **size,
+            **{f"{role}.AWS_DEFAULT_REGION": self._settings.region for role in (DRIVER_VARIABLE, EXECUTOR_VARIABLE)},
             "spark.archives": f"{archive}#environment",
-            "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": PYTHON,
-            "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": PYTHON,
-            "spark.executorEnv.PYSPARK_PYTHON": PYTHON,
+            f"{DRIVER_VARIABLE}.PYSPARK_DRIVER_PYTHON": PYTHON,
+            f"{DRIVER_VARIABLE}.PYSPARK_PYTHON": PYTHON,
+            f"{EXECUTOR_VARIABLE}.PYSPARK_PYTHON": PYTHON,
         }
 
     def poll(self, job_id: str) -> JobStatus:

@@ -1,13 +1,15 @@
 """The entry point of a job on EMR: runs one stage with the Spark engine of the session that is there.
 
-Uploaded as one file and started by spark-submit with one argument, a JSON object: `name` (see JobName), `stage`,
-`request`. Leaves the report, or the explained error, in the output; the process that submitted the job reads it there.
+Uploaded as one file and started by spark-submit with one argument, a JSON object: `stage`, `request`, `report_key`,
+`progress_key`, `region`. Leaves the report, or the explained error, in the output; the process that submitted the job
+reads it there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -48,6 +50,8 @@ def run_stage(stage: str, request: Any, progress_key: str) -> Any:
 def main(argument: str) -> int:
     """Run what `argument` says; 0 when the stage is done, 1 when it failed with an explained error."""
     order = json.loads(argument)
+    # The stage's region; EMR on EC2 sets none, and boto3 looks at this variable alone.
+    os.environ.setdefault("AWS_DEFAULT_REGION", order["region"])
     request = REQUESTS[order["stage"]](**order["request"])
     storage = open_storage(request.output)
     try:

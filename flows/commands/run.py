@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from engines import EMR_ENGINES, ENGINES
+from flows.commands import emr as emr_options
 from flows.settings import RunSettings, check_settings
 
 
@@ -19,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def run(
     source: Annotated[str, typer.Argument(help="Folder or URL (file://, s3://) of the images.", metavar="SOURCE")],
     output: Annotated[str, typer.Argument(help="Folder or URL for the results.", metavar="OUTPUT")],
-    engine: Annotated[str, typer.Option(help="Where the stages run: dask or spark.")] = "dask",
+    engine: Annotated[str, typer.Option(help=f"Where the stages run: {', '.join(ENGINES)}.")] = "dask",
     components: Annotated[
         str, typer.Option(help="Number of PCA components, or the share of variance to explain.", metavar="128|0.95")
     ] = "128",
@@ -31,6 +34,7 @@ def run(
     ] = "litert",
     glob: Annotated[str, typer.Option(help="Which file names are images; upper and lower case differ.")] = "*.jpg",
     per_class: Annotated[int | None, typer.Option(help="At most so many images of each class.")] = None,
+    images: Annotated[int | None, typer.Option(help="At most so many images in all.")] = None,
     shard_size: Annotated[int, typer.Option(help="Images per shard, on average: the unit of work and retry.")] = 512,
     workers: Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")] = None,
     scheduler: Annotated[
@@ -42,6 +46,11 @@ def run(
         ),
     ] = None,
     max_rejects: Annotated[float, typer.Option(help="Share of images that may be rejected.")] = 0.01,
+    max_cost: Annotated[
+        float | None, typer.Option(help="On EMR: stop before the estimate exceeds so many US dollars.")
+    ] = None,
+    emr: emr_options.Setting = None,
+    config: emr_options.Config = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the log of Prefect and of the engine.")
     ] = False,
@@ -61,13 +70,33 @@ def run(
             runtime=runtime,
             glob=glob,
             per_class=per_class,
+            images=images,
             shard_size=shard_size,
             workers=workers,
             scheduler=scheduler,
             max_rejects=max_rejects,
+            emr=_emr_settings(engine, config, emr, max_cost),
         )
     )
     run_in_terminal(settings, verbose=verbose)
+
+
+def _emr_settings(
+    engine: str, config: str | None, assignments: list[str] | None, max_cost: float | None
+) -> dict[str, Any] | None:
+    """All EMR settings as plain data; None for an engine that takes none. Raises InputError when it is given some."""
+    from engines.core.errors import InputError
+    from engines.emr.settings import load_settings
+
+    overrides = emr_options.parse_settings(assignments) | ({} if max_cost is None else {"max_cost": max_cost})
+    if engine in EMR_ENGINES:
+        return asdict(load_settings(overrides, config=config))
+    if overrides:
+        raise InputError(
+            f"the engine {engine} takes no EMR settings",
+            "Leave out --emr and --max-cost, or use --engine emr-serverless.",
+        )
+    return None
 
 
 def parse_components(text: str) -> float:
@@ -88,11 +117,14 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
 
     from engines.core.run_record import read_record
     from flows import terminal
+    from flows.aws import Terminal, job_log
     from flows.fruit_features import fruit_features
     from flows.progress import watching
     from flows.summary import summary
 
     terminal.set_log(verbose)
-    with terminal.progress_bar() as listener, watching(listener):
+    # Prefect's console log shows these lines too, when it is shown.
+    lines = contextlib.nullcontext() if verbose else job_log(settings.engine, Terminal())
+    with terminal.progress_bar() as listener, watching(listener), lines:
         fruit_features(**asdict(settings))
     Console(highlight=False).print(summary(settings.output, read_record(settings.output)))

@@ -1,0 +1,191 @@
+"""What a submitted job does on the stand-in: run for real with spark-submit, or behave as a test tells it to."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyspark
+
+from engines.emr import stage_job
+from tests.parity.chain import SequentialEngine
+
+SPARK_HOME = Path(pyspark.__file__).parent
+ROLE_SECRET = "secret-of-the-role-" + "x" * 20
+"""The secret key that jobs get. A test looks for it where no secret may be."""
+
+ROLE_TOKEN = "token-of-the-role-" + "y" * 40
+
+
+def split_s3(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def download(url: str, path: Path) -> Path:
+    bucket, key = split_s3(url)
+    boto3.client("s3").download_file(bucket, key, str(path))
+    return path
+
+
+def upload_log(url: str, text: bytes) -> None:
+    bucket, key = split_s3(url)
+    boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=gzip.compress(text))
+
+
+class Work:
+    """One job under way in a thread. `outcome` is set when it has ended: exit code, standard output, standard error."""
+
+    def __init__(self, run: Callable[[Work], tuple[int, bytes, bytes]]) -> None:
+        self.outcome: tuple[int, bytes, bytes] | None = None
+        self.cancelled = threading.Event()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.began = time.monotonic()
+        self.ended = threading.Event()
+        self._run = run
+        threading.Thread(target=self._start, daemon=True, name="job").start()
+
+    def _start(self) -> None:
+        try:
+            self.outcome = self._run(self)
+        except Exception as error:
+            self.outcome = (70, b"", f"stand-in: {type(error).__name__}: {error}".encode())
+        self.ended.set()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)  # the group was made for this job alone
+
+
+def serial(arguments: list[str]) -> Callable[[Work], tuple[int, bytes, bytes]]:
+    """Run the stage of a job in this process."""
+
+    def run(_: Work) -> tuple[int, bytes, bytes]:
+        order = json.loads(arguments[0])
+        request = stage_job.REQUESTS[order["stage"]](**order["request"])
+        with SequentialEngine() as engine:
+            report = getattr(engine, order["stage"])(request)
+        storage = stage_job.open_storage(request.output)
+        storage.write(order["report_key"], json.dumps({"report": asdict(report)}).encode())
+        return 0, b"", b""
+
+    return run
+
+
+def hang(_: list[str]) -> Callable[[Work], tuple[int, bytes, bytes]]:
+    """Run until cancelled."""
+
+    def run(work: Work) -> tuple[int, bytes, bytes]:
+        work.cancelled.wait()
+        return 137, b"", b"killed"
+
+    return run
+
+
+def fail(text: str) -> Callable[[list[str]], Callable[[Work], tuple[int, bytes, bytes]]]:
+    """End at once with exit code 1 and `text` in the log."""
+    return lambda _: lambda _work: (1, b"", text.encode())
+
+
+def submit(command: list[str], environment: dict[str, str], folder: Path) -> Callable[[Work], tuple[int, bytes, bytes]]:
+    """Start `command` in `folder` with `environment` and nothing else, as a worker of EMR would."""
+
+    def run(work: Work) -> tuple[int, bytes, bytes]:
+        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+            work.process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True
+            )
+            code = work.process.wait()
+        return code, (folder / "stdout").read_bytes(), (folder / "stderr").read_bytes()
+
+    return run
+
+
+def minimal_environment(folder: Path, endpoint: str, region: str) -> dict[str, str]:
+    """What a worker of EMR has, as far as it matters: no virtual environment, no path of the developer."""
+    java = Path(os.path.realpath(shutil.which("java") or "java")).parents[1]
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "JAVA_HOME": os.environ.get("JAVA_HOME", str(java)),
+        "SPARK_HOME": str(SPARK_HOME),
+        "SPARK_LOCAL_DIRS": str(folder / "spark"),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "AWS_REGION": region,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": "ASIAROLE",
+        "AWS_SECRET_ACCESS_KEY": ROLE_SECRET,
+        "AWS_SESSION_TOKEN": ROLE_TOKEN,
+    }
+
+
+def serverless_command(driver: dict[str, Any], folder: Path, environment: dict[str, str]) -> list[str]:
+    """spark-submit with the parameters as submitted; `s3://` becomes the downloaded file, as EMRFS would have it.
+
+    Adds to `environment` what `spark.emr-serverless.driverEnv` asks for, and unpacks the archives beside the job.
+    """
+    words = shlex.split(driver["sparkSubmitParameters"])
+    for position, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name.startswith("spark.emr-serverless.driverEnv."):
+            environment[name.removeprefix("spark.emr-serverless.driverEnv.")] = value
+        if name == "spark.archives":
+            url, _, alias = value.partition("#")
+            local = download(url, folder / url.rsplit("/", 1)[-1])
+            unpack(local, folder / alias)
+            words[position] = f"{name}={local}#{alias}"
+    entry = download(driver["entryPoint"], folder / "entry_point.py")
+    submit_script = str(SPARK_HOME / "bin" / "spark-submit")
+    return [submit_script, "--master", "local[2]", *words, str(entry), *driver["entryPointArguments"]]
+
+
+def step_command(arguments: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
+    """A step of command-runner.jar as submitted, its `s3://` entry point downloaded."""
+    environment["PATH"] = f"{SPARK_HOME / 'bin'}:{environment['PATH']}"
+    return [
+        str(download(word, folder / "entry_point.py")) if word.startswith("s3://") and word.endswith(".py") else word
+        for word in with_master(arguments)
+    ]
+
+
+def with_master(arguments: list[str]) -> list[str]:
+    """EMR's spark-defaults.conf says `spark.master yarn`; here it is this machine."""
+    position = arguments.index("spark-submit") + 1
+    return [*arguments[:position], "--master", "local[2]", *arguments[position:]]
+
+
+def run_bootstrap(script: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """A cluster's bootstrap action, with an `aws` command that has just `s3 cp`."""
+    tools = folder / "tools"
+    tools.mkdir(parents=True)
+    aws = tools / "aws"
+    aws.write_text(
+        f"#!{os.path.realpath('/usr/bin/env')} bash\n"
+        '[ "$1 $2" = "s3 cp" ] || exit 2\nshift 2; [ "$1" = --only-show-errors ] && shift\n'
+        'path="${1#s3://}"; exec curl -sSf "$AWS_ENDPOINT_URL/$path" -o "$2"\n'
+    )
+    aws.chmod(0o755)
+    local = download(script, folder / "bootstrap.sh")
+    environment = {**environment, "PATH": f"{tools}:{environment['PATH']}"}
+    subprocess.run(["bash", str(local), *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    folder.mkdir()
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="tar")
