@@ -32,6 +32,7 @@ class SparkEngine(MapEngine):
     """
 
     name: ClassVar[str] = "spark"
+    loggers: ClassVar[tuple[str, ...]] = ("py4j",)
 
     def __init__(
         self, workers: int | None = None, scheduler: str | None = None, settings: Mapping[str, str] | None = None
@@ -42,7 +43,7 @@ class SparkEngine(MapEngine):
         if workers is not None and scheduler is not None:
             raise InputError("a given master has its own workers", "Give --workers or --master, not both.")
         self._asked = workers is not None or scheduler is not None
-        self._master = normalize_master(scheduler or f"local[{workers or usable_cores()}]")
+        self._master = normalize_master(f"local[{workers or usable_cores()}]" if scheduler is None else scheduler)
         self._settings = settings or {}
         self._driver: Driver | None = None
         self._context: SparkContext | None = None

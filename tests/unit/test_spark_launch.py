@@ -1,0 +1,119 @@
+"""What has to be there before Spark is started, and what is said when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engines.core.errors import InputError
+from engines.spark_engine import SparkEngine
+from engines.spark_launch import check_java, check_master, driver_settings, normalize_master
+from tests.parity.processes import free_port
+
+
+def java_home(folder: Path, version: str, code: int = 0) -> str:
+    """A made-up Java that says its version as Java does: on standard error."""
+    java = folder / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\necho '{version}' >&2\nexit {code}\n")
+    java.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize("version", ['openjdk version "17.0.15" 2025-04-15', 'java version "21" 2023-09-19 LTS'])
+def test_java_from_17_will_do(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", java_home(tmp_path / "java", version))
+    check_java()
+
+
+@pytest.mark.parametrize(
+    ("version", "number"), [('java version "1.8.0_402"', "8"), ('openjdk version "11.0.22" 2024-01-16', "11")]
+)
+def test_too_old_java_names_what_to_install(
+    version: str, number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", java_home(tmp_path / "java", version))
+    with pytest.raises(InputError, match=f"Java 17 or newer, and .*bin/java is {number}") as caught:
+        check_java()
+    assert "Install Java 17" in caught.value.hint
+
+
+def test_java_that_fails_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", java_home(tmp_path / "java", "Unable to locate a Java Runtime.", code=1))
+    with pytest.raises(InputError, match="-version` fails") as caught:
+        check_java()
+    assert "Install Java 17" in caught.value.hint
+
+
+@pytest.mark.parametrize("variable", ["JAVA_HOME", "PATH"])
+def test_missing_java_stops_the_first_stage_at_once(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    engine = SparkEngine()
+    with pytest.raises(InputError, match="Spark needs Java 17 and found none") as caught:
+        engine.broadcast(None)
+    assert "Install Java 17" in caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("local", "local[1,4]"),
+        ("local[2]", "local[2,4]"),
+        ("local[*]", "local[*,4]"),
+        ("local[3,1]", "local[3,1]"),
+        ("spark://host:7077", "spark://host:7077"),
+        ("spark://one:7077,two:7077", "spark://one:7077,two:7077"),
+        ("yarn", "yarn"),
+    ],
+)
+def test_masters(given: str, used: str) -> None:
+    assert normalize_master(given) == used
+
+
+@pytest.mark.parametrize("given", ["", "local[0]", "local[x]", "spark://host", "host:7077", "tcp://host:8786", "YARN"])
+def test_unknown_masters_are_refused(given: str) -> None:
+    with pytest.raises(InputError, match="unknown Spark master") as caught:
+        SparkEngine(scheduler=given)
+    assert "spark://HOST:PORT" in caught.value.hint
+
+
+def test_master_that_does_not_answer_is_named_at_once() -> None:
+    port = free_port()
+    with pytest.raises(InputError, match=f"no Spark master answers at spark://127.0.0.1:{port} .*refused"):
+        check_master(f"spark://127.0.0.1:{port}")
+
+
+def test_yarn_without_configuration_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="yarn needs") as caught:
+        check_master("yarn")
+    assert "HADOOP_CONF_DIR" in caught.value.hint
+
+
+def test_workers_and_a_master_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="a given master has its own workers"):
+        SparkEngine(workers=2, scheduler="local[2]")
+    with pytest.raises(InputError, match="0 workers"):
+        SparkEngine(workers=0)
+
+
+@pytest.mark.parametrize("master", ["local[2,4]", "spark://host:7077", "yarn"])
+def test_tasks_are_single_threads_on_every_master(master: str) -> None:
+    settings = driver_settings(master, verbose=False, overrides={"spark.task.maxFailures": "2"})
+    assert settings["spark.executorEnv.OMP_NUM_THREADS"] == "1"
+    assert settings["spark.executorEnv.OPENBLAS_NUM_THREADS"] == "1"
+    assert settings["spark.python.worker.reuse"] == "true"
+    assert settings["spark.task.maxFailures"] == "2"
+    assert ("spark.ui.enabled" in settings) == master.startswith("local")
+
+
+def test_nothing_starts_before_there_is_work() -> None:
+    engine = SparkEngine(workers=3)
+    assert engine.describe() == {"scheduler": "local[3,4]"}
+    engine.close()
