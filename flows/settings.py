@@ -13,6 +13,7 @@ from engines import EMR_ENGINES, ENGINES
 from engines.core.contracts import check_locations, check_max_rejects
 from engines.core.errors import InputError
 from engines.core.model import RUNTIMES
+from engines.core.network import check_weights_file
 from engines.core.pca import check_components
 from flows.aws import resolve_emr
 
@@ -55,10 +56,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
     weights = settings.weights
     if weights not in ("imagenet", "random"):
         weights = os.path.abspath(os.path.expanduser(weights))
-        if not os.path.isfile(weights):
-            raise InputError(
-                f"the weights file {weights} does not exist", "Give imagenet, random, or a file: --weights FILE."
-            )
+        check_weights_file(weights)
     return replace(settings, source=source, output=output, components=components, weights=weights, emr=emr)
 
 

@@ -34,7 +34,7 @@ def prepare_model(weights: str, runtime: str, cache: Path) -> Model:
     if runtime not in RUNTIMES:
         raise InputError(f"unknown runtime {runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
     library_versions(runtime)  # raises when the runtime is not installed
-    name = weights if weights in ("imagenet", "random") else _check_weights_file(weights)
+    name = weights if weights in ("imagenet", "random") else check_weights_file(weights)
     converter = _converter_version()
     identity = _sha256(Path(weights)) if name not in ("imagenet", "random") else name
     key = hashlib.sha256(json.dumps([identity, runtime, converter, CONVERSION]).encode()).hexdigest()[:20]
@@ -49,10 +49,13 @@ def prepare_model(weights: str, runtime: str, cache: Path) -> Model:
     return Model(content, recipe)
 
 
-def _check_weights_file(weights: str) -> str:
+def check_weights_file(weights: str) -> str:
+    """The name of a file of weights. Raises InputError for one that is missing or not HDF5."""
     path = Path(weights)
     if not path.is_file():
-        raise InputError(f"the weights file {weights} does not exist", "Use imagenet, random, or an existing file.")
+        raise InputError(
+            f"the weights file {weights} does not exist", "Give imagenet, random, or a file: --weights FILE."
+        )
     with path.open("rb") as file:
         if file.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
             raise InputError(f"{weights} is not an HDF5 file", "Use Keras weights of MobileNetV2 without head (.h5).")

@@ -23,7 +23,7 @@ def test_the_defaults_are_fine(settings: RunSettings) -> None:
 
 def test_places_are_made_absolute(settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "weights.h5").touch()
+    (tmp_path / "weights.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     checked = check_settings(replace(settings, source="source/", output="./output", weights="weights.h5"))
     assert checked == replace(settings, weights=str(tmp_path / "weights.h5"))
     assert check_settings(checked) == checked
