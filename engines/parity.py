@@ -1,7 +1,7 @@
 """Whether published rows come out the same here: a sample of them, computed again from the original photos.
 
 This is how results of one engine and machine are checked on another. On one kind of CPU every row must be the same bit
-for bit; across kinds of CPU the last bits of the network differ, and rows must agree within TOLERANCE.
+for bit; across kinds of CPU the last bits of the network differ, and rows must agree within RESULT_TOLERANCE.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from engines.base import Engine, Progress
 from engines.core import tables
+from engines.core.comparison import RESULT_TOLERANCE
 from engines.core.errors import InputError
 from engines.core.images import RejectedImageError, decode
 from engines.core.model import Model, read_model
@@ -25,9 +26,6 @@ from engines.core.pca import Pca, load_pca, project
 from engines.core.runtimes import open_runtime
 from engines.core.storage import open_storage, read_ahead
 from engines.map_engine import MapEngine
-
-TOLERANCE = 1e-2
-"""Largest difference allowed, in standard deviations of the component it is found in."""
 
 _IMAGES_PER_TASK = 32
 _READ_AHEAD = 16
@@ -58,7 +56,7 @@ class Difference:
     @property
     def within_tolerance(self) -> bool:
         """Whether the row counts as equal."""
-        return self.identical or (not self.unreadable and self.deviations <= TOLERANCE)
+        return self.identical or (not self.unreadable and self.deviations <= RESULT_TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from engines.core.images import REASONS
 from engines.core.storage import is_folder, open_storage
 from flows.progress import tell, throttled
 
-_UNITS = {"featurize": "images", "fit_pca": "groups of shards", "project": "images", "parity": "images"}
+_UNITS = {"fit_pca": "groups of shards"}
+_SHOWN = {"fit_pca": "fit PCA"}
 
 
 @contextlib.contextmanager
@@ -33,14 +34,15 @@ def progress_of(engine: Engine, stage: str) -> Iterator[None]:
     The artifact is a view of the work, not the work: while the server cannot be reached it stands still.
     """
     key = f"{stage.replace('_', '-')}-progress"
-    artifact = cast(UUID, create_progress_artifact(progress=0.0, key=key, description=f"{stage}: nothing to do yet"))
+    name, unit = _SHOWN.get(stage, stage), _UNITS.get(stage, "images")
+    artifact = cast(UUID, create_progress_artifact(progress=0.0, key=key, description=f"{name}: not begun"))
     logger = get_run_logger()
     shown = False
 
     def show(progress: Progress) -> None:
         nonlocal shown
         percent = 100.0 * progress.done / progress.total if progress.total else 100.0
-        text = f"{stage}: {progress.done:,} of {progress.total:,} {_UNITS[stage]}"
+        text = f"{name}: {progress.done:,} of {progress.total:,} {unit}"
         try:
             update_progress_artifact(artifact, progress=percent, description=text)
         except httpx.HTTPError as error:
@@ -59,7 +61,7 @@ def progress_of(engine: Engine, stage: str) -> Iterator[None]:
         yield
         if not shown:
             # A stage that finds everything done makes no progress of its own.
-            update_progress_artifact(artifact, progress=100.0, description=f"{stage}: all done by a former run")
+            update_progress_artifact(artifact, progress=100.0, description=f"{name}: all done by a former run")
     finally:
         engine.on_progress = former
 

@@ -13,10 +13,11 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from engines import create_engine
+from engines.core.comparison import RESULT_TOLERANCE
 from engines.core.errors import FruitsError
 from engines.core.run_record import read_record
 from engines.core.storage import normalize_location
-from engines.parity import TOLERANCE, Difference, compare_published
+from engines.parity import Difference, compare_published
 from flows import artifacts
 from flows import parameters as form
 from flows.logs import engine_log
@@ -75,7 +76,7 @@ def _report(output: str, differences: list[Difference]) -> str:
     else:
         outcome = f"all {total:,} images agree; {identical:,} of them bit for bit"
     lines = [
-        f"# {'DIFFERENT' if different else 'The same'}: {outcome}",
+        f"# {outcome[0].upper()}{outcome[1:]}",
         "",
         "| | |",
         "|:--|--:|",
@@ -83,7 +84,7 @@ def _report(output: str, differences: list[Difference]) -> str:
         f"| the same bit for bit | {identical:,} |",
         f"| different | {len(different):,} |",
         f"| largest difference | {worst:.2g} standard deviations of its component |",
-        f"| allowed | {TOLERANCE:g} |",
+        f"| allowed | {RESULT_TOLERANCE:g} |",
         f"| computed again on | {socket.gethostname()} |",
     ]
     create_markdown_artifact("\n".join(lines), key="parity", description=f"A sample of {output}, computed again")
