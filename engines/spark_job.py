@@ -21,6 +21,7 @@ from engines.task_errors import connection_lost, task_failed, workers_died
 
 _POLL_SECONDS = 1.0
 _STOP_SECONDS = 30.0
+_WAIT_SECONDS = 0.1
 
 EXECUTOR_SECONDS = {"spark": 60.0, "other": 600.0}
 """How long a stage waits with no task running: the workers of a standalone cluster are there, others are started."""
@@ -77,6 +78,7 @@ class Job:
         task = functools.partial(_run_task, function, value, outcomes, max_failures)
         self._rdd = context.parallelize(list(enumerate(items)), len(items))
         self._description = f"{getattr(function, '__name__', 'task')} over {len(items):,} items"
+        self._succeeded = False
         self._thread = threading.Thread(target=self._run, args=(task,), name="spark-job", daemon=True)
         self._thread.start()
 
@@ -104,7 +106,7 @@ class Job:
             yield message
 
     def stop(self) -> None:
-        """Cancel what still runs, and wait for the end of the job. What arrives from now on is dropped."""
+        """Cancel what still runs, and wait for its end. What arrives from now on is dropped."""
         self._arrivals.close()
         deadline = time.monotonic() + _STOP_SECONDS
         # Again and again, as a job that has not reached Spark yet is not cancelled.
@@ -114,6 +116,9 @@ class Job:
             except (Py4JError, OSError, AttributeError):
                 return  # the JVM is gone, or the context is stopped: nothing is left to cancel
             self._thread.join(_POLL_SECONDS)
+        # A cancelled job is over at once, its tasks when they notice: until then they may still write.
+        while not self._succeeded and time.monotonic() < deadline and self._running_tasks():
+            time.sleep(_WAIT_SECONDS)
 
     def _run(self, task: Callable[[Iterable[Any]], None]) -> None:
         try:
@@ -123,16 +128,17 @@ class Job:
             # Handed to the thread that waits, whatever it is.
             self._messages.put(_Ended(error))
         else:
+            self._succeeded = True
             self._messages.put(_Ended(None))
 
     def _running_tasks(self) -> int:
-        tracker = self._context.statusTracker()
         try:
+            tracker = self._context.statusTracker()
             jobs = [tracker.getJobInfo(number) for number in tracker.getJobIdsForGroup(self._group)]
             stages = [tracker.getStageInfo(number) for job in jobs if job for number in job.stageIds]
             return sum(stage.numActiveTasks for stage in stages if stage)
-        except (Py4JError, OSError):
-            return 0  # the JVM is gone: the job's thread says so next
+        except (Py4JError, OSError, AttributeError):
+            return 0  # the JVM is gone, or the context is stopped: the job's thread says so next
 
 
 class _Arrivals(AccumulatorParam):  # type: ignore[misc]  # pyspark is not analyzed

@@ -1,0 +1,236 @@
+"""What becomes of tasks that fail, and of a Spark session that was there before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark import SparkContext, TaskContext, cloudpickle
+
+from engines.core.errors import InputError, StageError, StorageError, TransientError
+from engines.spark_engine import SparkEngine
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[SparkEngine]:
+    with SparkEngine(scheduler="local[2]") as engine:
+        yield engine
+
+
+def work(engine: SparkEngine, function, items=(0, 1, 2, 3)) -> dict[int, object]:
+    return dict(engine.map(function, list(items), engine.broadcast("value")))
+
+
+def test_outcomes_come_while_the_job_runs(engine: SparkEngine) -> None:
+    def slow_at_the_end(item, _):
+        time.sleep(item)
+        return time.time()
+
+    arrived = [(time.time(), ended) for _, ended in engine.map(slow_at_the_end, [0, 0, 0, 3], engine.broadcast(None))]
+    last_ended = arrived[3][1]
+    assert [time < last_ended - 1 for time, _ in arrived] == [True, True, True, False]
+
+
+def test_workers_are_kept_and_read_a_broadcast_once(engine: SparkEngine) -> None:
+    def identity_of(item, value):
+        time.sleep(0.05)
+        return os.getpid(), id(value)
+
+    value = engine.broadcast(["large"])
+    seen = set(dict(engine.map(identity_of, list(range(12)), value)).values())
+    assert len(seen) <= 2
+    assert {pid for pid, _ in seen} == {pid for pid, _ in dict(engine.map(identity_of, [0] * 12, value)).values()}
+
+
+def test_tasks_have_one_thread_for_blas(engine: SparkEngine) -> None:
+    assert work(engine, lambda _item, _: os.environ["OMP_NUM_THREADS"], [0]) == {0: "1"}
+
+
+@pytest.mark.parametrize("kind", [StorageError, InputError])
+def test_an_error_of_ours_comes_back_as_it_is_and_is_not_tried_again(
+    kind: type, engine: SparkEngine, tmp_path: Path
+) -> None:
+    def fails(item, _):
+        if item == 2:
+            (tmp_path / f"attempt-{time.time_ns()}").touch()
+            raise kind("it is gone", "Put it back.")
+        return item
+
+    with pytest.raises(kind) as caught:
+        work(engine, fails)
+    assert (caught.value.message, caught.value.hint) == ("it is gone", "Put it back.")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_error_that_heals_is_tried_again(engine: SparkEngine) -> None:
+    def heals(item, _):
+        if item == 1 and TaskContext.get().attemptNumber() < 2:
+            raise TransientError("throttled")
+        return item * 2
+
+    assert work(engine, heals) == {0: 0, 1: 2, 2: 4, 3: 6}
+
+
+def test_an_error_that_never_heals_comes_back_as_it_is(engine: SparkEngine, tmp_path: Path) -> None:
+    def never_heals(item, _):
+        if item == 1:
+            (tmp_path / f"attempt-{time.time_ns()}").touch()
+            raise TransientError("throttled", "Wait.")
+        return item
+
+    with pytest.raises(TransientError) as caught:
+        work(engine, never_heals)
+    assert (caught.value.message, caught.value.hint) == ("throttled", "Wait.")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_any_other_error_is_a_stage_error_with_cause_and_shard(engine: SparkEngine) -> None:
+    class Task:
+        shard = "5eed"
+
+    def fails(_item, _):
+        return {}["absent"]
+
+    with pytest.raises(StageError) as caught:
+        work(engine, fails, [Task()])
+    assert caught.value.message == "shard 5eed: KeyError: 'absent'"
+    assert "java" not in str(caught.value).lower()
+    assert "in fails" in "".join(caught.value.__notes__)
+
+
+def test_a_worker_that_dies_once_is_replaced(engine: SparkEngine) -> None:
+    def dies_once(item, _):
+        if item == 1 and TaskContext.get().attemptNumber() == 0:
+            os._exit(1)
+        return item
+
+    assert work(engine, dies_once) == {0: 0, 1: 1, 2: 2, 3: 3}
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV])
+def test_workers_that_die_again_and_again_are_a_transient_error(engine: SparkEngine, death: signal.Signals) -> None:
+    def dies(item, _):
+        if item == 3:
+            os.kill(os.getpid(), death)
+            time.sleep(10)
+        return item
+
+    with pytest.raises(TransientError, match="4 workers died while they worked on it") as caught:
+        work(engine, dies)
+    assert "memory" in caught.value.hint
+    assert work(engine, lambda item, _: item, [7]) == {0: 7}
+
+
+def test_a_module_missing_on_the_workers_is_named(engine: SparkEngine) -> None:
+    def needs_a_module(_item, _):
+        import no_such_module  # type: ignore[import-not-found]  # noqa: F401
+
+    with pytest.raises(StageError, match="ModuleNotFoundError: No module named 'no_such_module'") as caught:
+        work(engine, needs_a_module)
+    assert "fruit-features[worker]" in caught.value.hint
+
+
+def test_leaving_the_loop_cancels_the_rest(engine: SparkEngine, tmp_path: Path) -> None:
+    def leaves_a_trace(item, _):
+        (tmp_path / str(item)).touch()
+        time.sleep(0.5)
+        return item
+
+    outcomes = engine.map(leaves_a_trace, list(range(40)), engine.broadcast(None))
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    after = len(list(tmp_path.iterdir()))
+    time.sleep(2)
+    assert len(list(tmp_path.iterdir())) == after < 40
+
+
+def test_an_interrupt_cancels_the_job(engine: SparkEngine, tmp_path: Path) -> None:
+    def leaves_a_trace(item, _):
+        (tmp_path / str(item)).touch()
+        time.sleep(0.5)
+
+    def interrupt_once_it_runs() -> None:
+        while not any(tmp_path.iterdir()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt_once_it_runs)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        work(engine, leaves_a_trace, range(100))
+    thread.join()
+    after = len(list(tmp_path.iterdir()))
+    time.sleep(2)
+    assert len(list(tmp_path.iterdir())) == after < 100
+
+
+def test_settings_are_visible(engine: SparkEngine) -> None:
+    facts = engine.describe()
+    assert facts["scheduler"] == "local[2,4]"
+    assert facts["task_max_failures"] == 4
+    assert facts["spark"] == SparkContext._active_spark_context.version
+
+
+def test_an_existing_session_is_used_and_left_alone(engine: SparkEngine) -> None:
+    with SparkEngine() as second:
+        assert work(second, lambda item, value: (item, value), [5]) == {0: (5, "value")}
+        assert second.describe()["scheduler"] == "local[2,4]"
+    assert work(engine, lambda item, _: item, [6]) == {0: 6}
+    with (
+        SparkEngine(scheduler="local[7]") as third,
+        pytest.raises(InputError, match=r"session on local\[2,4\] already"),
+    ):
+        third.broadcast(None)
+
+
+def test_a_lost_driver_is_a_transient_error_and_the_next_attempt_starts_anew() -> None:
+    code = """
+import os, signal, threading, time
+from engines.core.errors import TransientError
+from engines.spark_engine import SparkEngine
+
+with SparkEngine(workers=1) as engine:
+    value = engine.broadcast(None)
+    threading.Timer(3, lambda: os.kill(engine._driver._gateway.proc.pid, signal.SIGKILL)).start()
+    try:
+        list(engine.map(lambda item, _: time.sleep(0.5), list(range(100)), value))
+    except TransientError as error:
+        print(error.message)
+    print(list(engine.map(lambda item, _: item, [1], engine.broadcast(None))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout == "the connection to the workers was lost (Spark's JVM is gone)\n[(0, 1)]\n", done.stderr
+
+
+def test_spark_is_quiet() -> None:
+    code = """
+from engines.spark_engine import SparkEngine
+
+with SparkEngine(workers=1) as engine:
+    print(list(engine.map(lambda item, _: item, [1], engine.broadcast(None))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("[(0, 1)]\n", "", 0)
+
+
+def test_under_spark_submit_its_session_is_used(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        "from engines.spark_engine import SparkEngine\n"
+        "with SparkEngine() as engine:\n"
+        "    print(list(engine.map(lambda item, _: item, [1], engine.broadcast(None))))\n"
+        "    print(engine.describe()['scheduler'])\n"
+    )
+    submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[1]", str(script)]
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(submit, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    assert done.stdout == "[(0, 1)]\nlocal[1]\n", done.stderr
