@@ -1,5 +1,5 @@
-# Two commands do all the set-up: `make demo` and `make test`. They need Python 3.11+ and make; uv is installed beside the
-# project when it is missing, and installs the rest from uv.lock.
+# Two commands do all the set-up: `make demo` and `make test`. They need Python 3.11+ and make; uv is
+# installed beside the project when it is missing, and installs the rest from uv.lock.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,7 +10,7 @@ RUN := $(UV) run --no-sync
 SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 PYTEST := $(RUN) pytest
 
-.PHONY: help setup demo test test-spark40 test-all check format java benchmark clean
+.PHONY: help setup demo prefect test test-spark40 test-all test-aws test-e2e check format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ setup: $(filter .tools/%,$(UV)) ## Install everything of uv.lock into .venv.
 demo: setup ## Make 655 photos, featurize and reduce them on Dask, say where to look.
 	@$(RUN) fruits demo demo
 
+prefect: setup ## Start Prefect's server and a worker here, deploy, and say where the page is.
+	@$(RUN) python -m deployments.local_server
+
 java:
 	@version=$$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p' | head -1 || true); \
 	if [ "$${version:-0}" -lt 17 ]; then \
@@ -40,6 +43,15 @@ test-spark40: $(filter .tools/%,$(UV)) java ## Run the parity tests on Spark 4.0
 	$(SPARK40) $(PYTEST) tests/parity
 
 test-all: test test-spark40 ## Both Spark lines.
+
+test-aws: setup java ## The EMR engines against a stand-in that checks requests and runs the jobs.
+	$(PYTEST) tests/aws
+
+test-e2e: setup ## Deployments on a real Prefect server with a real worker.
+	$(PYTEST) tests/e2e
+
+emr-package: setup ## Build the archive that jobs on EMR run in; prints its name and size.
+	@$(RUN) python -m deployments.package
 
 check: setup ## Formatting, lint, types, direction of imports.
 	$(RUN) ruff format --check .
