@@ -13,6 +13,7 @@ app = typer.Typer(
     name="fruits",
     help="Turn large image collections into compact features: MobileNetV2, standardize, PCA.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
