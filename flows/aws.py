@@ -21,6 +21,18 @@ def resolve_emr(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
     return asdict(settings)
 
 
+def emr_overrides(given: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
+    """The `emr` parameter of a flow as settings: they are, or are in the EMR settings block of that name.
+
+    Raises InputError for a block that does not exist.
+    """
+    if isinstance(given, str):
+        from flows.emr_block import load_overrides
+
+        return load_overrides(given)
+    return None if given is None else dict(given)
+
+
 def use_settings(settings: EmrSettings) -> None:
     """Set this process to the settings' region, and to the credentials of their AwsCredentials block if they name one.
 

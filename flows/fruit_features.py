@@ -39,7 +39,7 @@ from engines.core.run_record import package_versions, publish
 from engines.core.storage import open_storage
 from flows import artifacts
 from flows import parameters as form
-from flows.aws import RunLog, job_log
+from flows.aws import RunLog, emr_overrides, job_log
 from flows.hooks import stop_jobs
 from flows.logs import engine_log
 from flows.report import write_report
@@ -162,7 +162,8 @@ def fruit_features(
         workers: Worker processes of the local engine; all cores by default.
         scheduler: Address of a running cluster to use instead.
         max_rejects: Share of images that may be rejected before the run fails.
-        emr: Settings of the EMR engines; what is missing comes from FRUITS_EMR_* and the config file.
+        emr: For the EMR engines, the name of an EMR settings block, or settings; FRUITS_EMR_* and the config file
+            fill in the rest.
 
     Returns:
         The location of run.json, which names the results. (As the data of a state, whose message says what was done,
@@ -184,7 +185,7 @@ def fruit_features(
                 workers=workers,
                 scheduler=scheduler,
                 max_rejects=max_rejects,
-                emr=emr,
+                emr=emr_overrides(emr),
             )
         )
         stages = create_engine(

@@ -10,7 +10,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from engines import EMR_ENGINES
 from engines.core.errors import FruitsError
-from flows.aws import resolve_emr
+from flows.aws import emr_overrides, resolve_emr
 
 
 def stop_jobs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's form
@@ -23,7 +23,8 @@ def stop_jobs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> Non
 
     logger = flow_run_logger(flow_run, flow)
     try:
-        stopped = stop_run(engine, settings_from(resolve_emr(flow_run.parameters.get("emr"))), str(flow_run.id))
+        settings = settings_from(resolve_emr(emr_overrides(flow_run.parameters.get("emr"))))
+        stopped = stop_run(engine, settings, str(flow_run.id))
     except FruitsError as error:
         # Prefect logs that a hook failed, but not why in words.
         logger.warning("the jobs of this run could not be stopped: %s", error)
