@@ -94,14 +94,14 @@ class _Output:
 
     def _rows(self, keys: list[str], column: str) -> Iterator[Rows]:
         """The rows of these files, which are in the order of their images."""
-        storage, source = open_storage(self.location), open_storage(self.record["source"])
+        storage, prefix = open_storage(self.location), f"{self.record['source'].rstrip('/')}/"
         last = ""
         for content in read_ahead(storage.read, keys, _FILES_AHEAD):
             if isinstance(content, Exception):
                 raise content
             table = tables.from_parquet(content)
             rows = Rows(
-                [source.key(path) for path in table["path"].to_pylist()],
+                [path.removeprefix(prefix) for path in table["path"].to_pylist()],
                 table["label"].to_pylist(),
                 tables.to_matrix(table[column]),
             )

@@ -23,6 +23,7 @@ from engines.core.pca_comparison import compare_pca
 from engines.core.run_record import publish
 from flows.cli import app
 from tests.parity.chain import MADE_UP, Run, SequentialEngine, made_up_features, run_fit
+from tests.s3 import Aws
 
 COMPONENTS = 64
 CUTS = [30, 31, 90]
@@ -94,6 +95,33 @@ def test_a_copy_is_identical(a: Path, b: Path) -> None:
     assert comparison.features.images == comparison.results.images == 130
     assert comparison.correlations == pytest.approx([1.0] * COMPONENTS)
     assert comparison.largest_deviation == 0.0
+
+
+def test_an_output_on_s3_and_its_copy_here_are_identical(a: Path, aws: Aws) -> None:
+    bucket = aws.new_bucket()
+    files = {str(path.relative_to(a)): path.read_bytes() for path in a.rglob("*") if path.is_file()}
+    aws.put(bucket, {f"some/prefix/{key}": content for key, content in files.items()})
+    assert compare(f"s3://{bucket}/some/prefix", str(a)).verdict == "identical"
+    with pytest.raises(InputError, match="has no published results"):
+        compare(str(a), f"s3://{bucket}/another")
+
+
+def test_a_copy_of_the_source_in_another_place_is_the_same(a: Path, b: Path) -> None:
+    for folder in ("features", "results"):
+        for part in range(len(CUTS) + 1):
+            change(
+                b,
+                folder,
+                lambda table: table.set_column(
+                    0,
+                    table.schema.field(0),
+                    pa.array([path.replace("/nowhere", "s3://bucket/copy") for path in table["path"].to_pylist()]),
+                ),
+                part,
+            )
+    record = json.loads((b / "run.json").read_text())
+    (b / "run.json").write_text(json.dumps({**record, "source": "s3://bucket/copy"}))
+    assert compare(str(a), str(b)).verdict == "identical"
 
 
 def test_other_shards_of_the_same_images_are_identical(features: np.ndarray, a: Path, tmp_path: Path) -> None:
