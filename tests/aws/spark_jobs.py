@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -187,5 +186,4 @@ def run_bootstrap(script: str, arguments: list[str], folder: Path, environment: 
 
 def unpack(archive: Path, folder: Path) -> None:
     folder.mkdir()
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="tar")
+    subprocess.run(["tar", "-xzf", str(archive), "-C", str(folder)], check=True)

@@ -199,7 +199,7 @@ def test_credentials_that_expire_for_good_leave_the_job_to_its_timeout(setup: Se
         engine.index(setup.index_request())
     assert "fruits emr stop" in caught.value.hint
     stand_in.faults.expired = 0
-    assert states(stand_in) == ["RUNNING"]
+    assert states(stand_in)[0] in ("RUNNING", "CANCELLING", "CANCELLED")  # the timeout may have come by now
     assert stand_in.settle() == []
     assert stand_in.count("CancelJobRun") == 0
     assert stand_in.serverless.runs["0" * 16].state == "CANCELLED"

@@ -1,0 +1,132 @@
+"""The whole chain with real jobs: spark-submit on Spark 3.5, in the archive, from S3 to S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from engines.base import FeaturizeRequest, FitRequest, IndexRequest, ProjectRequest
+from engines.core.model import publish_model
+from engines.dask_engine import DaskEngine
+from tests.aws.conftest import PHOTOS, Setup, objects
+from tests.aws.spark_jobs import ROLE_SECRET, ROLE_TOKEN
+from tests.aws.stand_in import StandIn
+
+SECONDS = 540
+pytestmark = pytest.mark.timeout(600)
+
+CALLER_SECRET = "secret-of-the-caller-" + "z" * 20
+
+
+@pytest.fixture(scope="module")
+def laptop(aws, places, model) -> dict[str, str]:
+    """sha256 of each part of the results of Dask on this machine, by name."""
+    source, _ = places
+    output = f"s3://{aws.new_bucket()}/laptop"
+    with DaskEngine(workers=1) as engine:
+        indexed = engine.index(IndexRequest(source, output, shard_size=6))
+        publish_model(model, output)
+        engine.featurize(FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
+        fitted = engine.fit_pca(FitRequest(output, indexed.catalog, model.fingerprint, 8))
+        projected = engine.project(ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca))
+    return {str(part["key"]): str(part["sha256"]) for part in projected.parts}
+
+
+def sha256_of_parts(output: str, keys: list[str]) -> dict[str, str]:
+    prefix = output.removeprefix("s3://").partition("/")[2]
+    found = objects(output)
+    return {key: hashlib.sha256(found[f"{prefix}/{key}"]).hexdigest() for key in keys}
+
+
+def test_serverless_by_the_command_line_is_byte_identical_to_the_laptop(
+    make_setup: Callable[[Path], Setup],
+    archive: Path,
+    stand_in: StandIn,
+    laptop: dict[str, str],
+    weights: str,
+    tmp_path: Path,
+):
+    setup = make_setup(archive)
+    settings = {name: value for name, value in asdict(setup.settings).items() if value not in (None, "")}
+    config = tmp_path / "fruits.toml"
+    config.write_text("[emr]\n" + "\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items()))
+    options = [
+        "--engine",
+        "emr-serverless",
+        "--config",
+        str(config),
+        "--components",
+        "8",
+        "--shard-size",
+        "6",
+        "--weights",
+        weights,
+        "--max-cost",
+        "5",
+    ]
+    environment = {
+        **os.environ,
+        "AWS_SECRET_ACCESS_KEY": CALLER_SECRET,
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "COLUMNS": "200",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", setup.source, setup.output, *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "estimate for featurize of 24 images" in done.stderr
+    assert sha256_of_parts(setup.output, list(laptop)) == laptop
+
+    written = objects(setup.output)
+    record = json.loads(next(content for key, content in written.items() if key.endswith("/run.json")))
+    assert record["engine"] == "emr-serverless"
+    assert record["counts"]["projected"] == PHOTOS
+    billed = [stand_in.serverless._billed(run) for run in stand_in.serverless.runs.values()]
+    details = record["engine_details"]
+    assert details["vcpu_hours"] == pytest.approx(sum(one["vCPUHour"] for one in billed))
+    assert details["memory_gb_hours"] == pytest.approx(sum(one["memoryGBHour"] for one in billed))
+    expected = details["vcpu_hours"] * 0.052624 + details["memory_gb_hours"] * 0.0057785
+    assert details["cost_usd"] == pytest.approx(expected, abs=1e-4)
+    print("\nestimate and cost:", *[line for line in done.stderr.splitlines() if "estimate" in line], sep="\n  ")
+    print(json.dumps(details, indent=1))
+
+    everything = {**written, **objects(setup.settings.artifacts), "stdout": done.stdout.encode()}
+    everything["stderr"] = done.stderr.encode()
+    everything["requests"] = json.dumps([parameters for _, parameters in stand_in.calls], default=str).encode()
+    for path in (tmp_path / "prefect").rglob("*"):
+        if path.is_file():
+            everything[str(path)] = path.read_bytes()
+    assert any(name.endswith("prefect.db") for name in everything)
+    for secret in (CALLER_SECRET, ROLE_SECRET, ROLE_TOKEN, "dashboard-secret"):
+        assert [name for name, content in everything.items() if secret.encode() in content] == []
+    assert stand_in.settle() == []
+
+
+def test_a_cluster_is_byte_identical_to_the_laptop(
+    make_setup: Callable[[Path], Setup], archive: Path, stand_in: StandIn, laptop: dict[str, str], tmp_path: Path
+):
+    setup = make_setup(archive)
+    with setup.engine("emr-cluster", unpack_folder=str(tmp_path / "fruit-features")) as engine:
+        featurized, parts = setup.chain(engine)
+        facts = engine.describe()
+    assert featurized.featurized == PHOTOS
+    assert {str(part["key"]): str(part["sha256"]) for part in parts} == laptop
+    assert sha256_of_parts(setup.output, list(laptop)) == laptop
+    assert facts["instance_hours"] >= 0
+    assert len(stand_in.clusters.clusters) == 1
+    assert stand_in.settle() == []
+    (cluster,) = stand_in.clusters.clusters.values()
+    assert cluster.state == "TERMINATED"

@@ -1,0 +1,164 @@
+"""Mistakes are said before anything is started, each with what to do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.core.errors import FruitsError, InputError
+from engines.emr.artifacts import Artifacts
+from engines.emr.calls import Aws as AwsCalls
+from engines.emr.settings import EmrSettings, load_settings, settings_from
+from tests.aws.conftest import Setup, write_archive
+from tests.aws.stand_in import StandIn
+from tests.s3 import Aws
+
+
+def refused(setup: Setup, stand_in: StandIn, message: str, name: str = "emr-serverless", **changes: Any) -> FruitsError:
+    """The error of a run with these settings; nothing was started, and its hint says something."""
+    with setup.engine(name, **changes) as engine, pytest.raises(FruitsError, match=message) as caught:
+        engine.index(setup.index_request())
+    assert stand_in.serverless.runs == {}
+    assert stand_in.clusters.clusters == {}
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_role_that_does_not_exist(setup: Setup, stand_in: StandIn):
+    refused(setup, stand_in, "role .* does not exist", execution_role="arn:aws:iam::123456789012:role/nobody")
+
+
+def test_a_role_of_another_service(setup: Setup, stand_in: StandIn, roles: dict[str, str]):
+    refused(setup, stand_in, r"does not trust emr-serverless\.amazonaws\.com", execution_role=roles["other"])
+
+
+def test_no_role(setup: Setup, stand_in: StandIn):
+    refused(setup, stand_in, "no role was given as execution_role", execution_role="")
+
+
+def test_a_role_that_may_not_be_passed(setup: Setup, stand_in: StandIn):
+    stand_in.faults.deny["StartJobRun"] = "User is not authorized to perform: iam:PassRole"
+    assert "iam:PassRole" in refused(setup, stand_in, "could not be started").hint
+
+
+def test_a_missing_bucket(setup: Setup, stand_in: StandIn):
+    setup.output = "s3://no-such-bucket-anywhere/output"
+    refused(setup, stand_in, "the bucket no-such-bucket-anywhere does not exist")
+
+
+def test_a_bucket_in_another_region(setup: Setup, stand_in: StandIn, aws: Aws):
+    aws.client().create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    setup.output = "s3://far-away/output"
+    refused(setup, stand_in, "far-away is in eu-central-1, but the jobs would run in us-east-1")
+
+
+def test_an_application_in_another_region(setup: Setup, stand_in: StandIn, aws: Aws, small_archive: Path):
+    """The bucket is in the region that was given; the application is not."""
+    aws.client().create_bucket(Bucket="near", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    settings = replace(setup.settings, region="eu-west-1", artifacts="s3://near/artifacts")
+    Artifacts(settings, AwsCalls(settings)).push(small_archive)
+    setup.source, setup.output = "s3://near/photos", "s3://near/output"
+    refused(setup, stand_in, "00emr in eu-west-1 cannot be used", region="eu-west-1", artifacts="s3://near/artifacts")
+
+
+def test_a_folder_as_source(setup: Setup, stand_in: StandIn):
+    setup.source = "/data/photos"
+    assert "aws s3 sync" in refused(setup, stand_in, "the source /data/photos is not on S3").hint
+
+
+def test_no_archive(setup: Setup, stand_in: StandIn, aws: Aws):
+    place = f"s3://{aws.new_bucket()}/empty"
+    assert "fruits emr push" in refused(setup, stand_in, "no archive for x86_64 was pushed", artifacts=place).hint
+
+
+def test_an_archive_that_was_removed(setup: Setup, stand_in: StandIn, aws: Aws, small_archive):
+    settings = replace(setup.settings, artifacts=f"s3://{aws.new_bucket()}/removed")
+    artifacts = Artifacts(settings, AwsCalls(settings))
+    artifacts.push(small_archive)
+    bucket, key = settings.artifacts[5:].split("/")[0], f"removed/archives/{small_archive.name}"
+    aws.client().delete_object(Bucket=bucket, Key=key)
+    refused(setup, stand_in, re.escape(key), artifacts=settings.artifacts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"python": "3.12.4"}, r"has Python 3\.12, but emr-7\.13\.0 takes 3\.11"),
+        ({"architecture": "arm64"}, "no archive for x86_64|is x86_64, but the archive is arm64"),
+        ({"code": "0000"}, "built from other code"),
+        ({"glibc": "2.99"}, r"needs glibc 2\.99"),
+    ],
+    ids=["python minor", "architecture", "code", "glibc"],
+)
+def test_an_archive_that_does_not_fit(
+    setup: Setup, stand_in: StandIn, aws: Aws, tmp_path, facts: dict[str, Any], message: str
+):
+    settings = replace(setup.settings, artifacts=f"s3://{aws.new_bucket()}/unfit")
+    Artifacts(settings, AwsCalls(settings)).push(write_archive(tmp_path, **facts))
+    refused(setup, stand_in, message, artifacts=settings.artifacts)
+
+
+def test_an_unknown_release(setup: Setup, stand_in: StandIn):
+    stand_in.serverless.application["releaseLabel"] = "emr-6.9.0"
+    refused(setup, stand_in, r"unknown release label emr-6\.9\.0")
+
+
+def test_an_unknown_application(setup: Setup, stand_in: StandIn):
+    refused(setup, stand_in, "the EMR Serverless application 00other", application_id="00other")
+
+
+def test_a_cluster_without_a_subnet(setup: Setup, stand_in: StandIn):
+    refused(setup, stand_in, "no subnet_id", name="emr-cluster", subnet_id="")
+
+
+def test_an_unknown_cluster(setup: Setup, stand_in: StandIn):
+    refused(setup, stand_in, "j-NONE cannot be used", name="emr-cluster", cluster_id="j-NONE")
+
+
+def test_workers_that_emr_does_not_have(setup: Setup, stand_in: StandIn):
+    refused(setup, stand_in, "an executor cannot have 3 vCPU", executor_cores=3)
+
+
+def test_push_uploads_only_what_is_missing(setup: Setup, aws: Aws, small_archive):
+    settings = replace(setup.settings, artifacts=f"s3://{aws.new_bucket()}/push")
+    artifacts = Artifacts(settings, AwsCalls(settings))
+    assert len(artifacts.push(small_archive)) == 3
+    assert artifacts.push(small_archive) == []
+
+
+def test_settings_come_from_options_then_environment_then_file(tmp_path):
+    config = tmp_path / "fruits.toml"
+    config.write_text('[emr]\nregion = "a"\nartifacts = "s3://b/c/"\nexecutors = 3\ntimeout_minutes = 60\n')
+    environ = {"FRUITS_EMR_REGION": "b", "FRUITS_EMR_EXECUTORS": "4"}
+    settings = load_settings({"executors": "5"}, config=str(config), environ=environ)
+    assert (settings.region, settings.artifacts, settings.executors, settings.timeout_minutes) == (
+        "b",
+        "s3://b/c",
+        5,
+        60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"regoin": "x"}, "unknown EMR setting: regoin"),
+        ({"executors": "many"}, "executors cannot be 'many'"),
+        ({"executors": 2.5}, r"executors cannot be 2\.5"),
+        ({"timeout_minutes": 0}, "timeout_minutes cannot be 0"),
+        ({"max_cost": -1}, "max_cost cannot be -1"),
+        ({"architecture": "sparc"}, "unknown architecture"),
+        ({"artifacts": "/tmp/x"}, "must lie on S3"),  # noqa: S108 - not opened
+    ],
+)
+def test_wrong_settings_are_said(values: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        settings_from(values)
+
+
+def test_settings_have_no_field_for_a_secret():
+    assert not [name for name in EmrSettings.__slots__ if re.search("secret|token|password|access_key", name)]
