@@ -94,7 +94,7 @@ class TestSameBytes:
     def test_a_worker_killed_while_it_featurizes(
         self, engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]
     ) -> None:
-        (victim, _) = sorted({pid for _, pid in engine.map(_process, range(20), engine.broadcast(None))})
+        victim = min(engine._connected().run(os.getpid).values())
         killed = []
 
         def kill_once(progress: Progress) -> None:
@@ -174,7 +174,8 @@ class TestFailures:
         assert list(lone_engine.map(_echo, [1], lone_engine.broadcast(2))) == [(0, (1, 2))], "the worker is replaced"
 
     def test_failures_write_nothing_to_the_terminal(self) -> None:
-        done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
         assert done.stdout.splitlines() == ["StageError('a group of shards: ZeroDivisionError: division by zero', '')"]
         assert done.stderr == ""
         assert done.returncode == 0
@@ -211,10 +212,6 @@ def _echo(item: int, value: Any) -> tuple[int, Any]:
     return item, value
 
 
-def _process(item: int, value: Any) -> int:
-    return os.getpid()
-
-
 def _divide(item: int, value: int) -> float:
     return value / item
 
@@ -228,4 +225,4 @@ if __name__ == "__main__":
         try:
             list(one.map(_divide, [0], one.broadcast(1)))
         except StageError as defect:
-            print(repr(defect))  # noqa: T201
+            print(repr(defect))
