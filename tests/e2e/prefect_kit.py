@@ -28,6 +28,8 @@ class PrefectKit:
     home: Path
     port: int = 0
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    """Beginnings of the names of variables that processes started from here do not get."""
 
     @property
     def page(self) -> str:
@@ -37,7 +39,8 @@ class PrefectKit:
     @property
     def environment(self) -> dict[str, str]:
         """This process' environment, with Prefect's part of it replaced."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        left_out = ("PREFECT_", *self.hidden)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         return {
             **kept,
             "PREFECT_HOME": str(self.home),
