@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from engines.core.errors import ContractError, InputError
+from engines.core.images import decode
 from engines.core.model import Model, publish_model, read_model
 from engines.core.moments import UPPER_BOUND
 from engines.core.runtimes import _NOTICE, _without_notice, open_runtime
+from engines.core.sample_photos import encode_photo
 
 
 def test_features_do_not_depend_on_the_images_before(model: Model) -> None:
@@ -69,6 +71,44 @@ def test_a_published_model_comes_back_whole(model: Model, tmp_path: Path) -> Non
 def test_the_name_of_the_weights_is_no_part_of_the_fingerprint(model: Model) -> None:
     renamed = Model(model.content, {**model.recipe, "weights": "copy.h5"})
     assert renamed.fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("runtime", "tensorflow"),
+        ("weights_sha256", "0"),
+        ("graph_sha256", "0"),
+        ("preprocessing", "other"),
+        ("libraries", {}),
+    ],
+)
+def test_whatever_decides_about_the_features_is_part_of_the_fingerprint(model: Model, fact: str, value: object) -> None:
+    assert fact in model.recipe
+    assert Model(model.content, {**model.recipe, fact: value}).fingerprint != model.fingerprint
+
+
+def test_the_reference_runtime_gives_the_same_features(model: Model, weights: str, tmp_path: Path) -> None:
+    photos = np.stack([decode(encode_photo(seed=1, number=number, kind=number, view=0)) for number in range(6)])
+    np.save(tmp_path / "photos.npy", photos)
+    # In a process of its own: TensorFlow stays in memory for good.
+    script = """
+import sys
+import numpy as np
+from engines.core.network import prepare_model
+from engines.core.runtimes import open_runtime
+from flows.settings import cache_folder
+runtime = open_runtime(prepare_model(sys.argv[1], "tensorflow", cache_folder()))
+photos, features = sys.argv[2:]
+np.save(features, np.stack([runtime.features(photo) for photo in np.load(photos)]))
+"""
+    places = [str(tmp_path / name) for name in ("photos.npy", "features.npy")]
+    done = subprocess.run([sys.executable, "-c", script, weights, *places], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    runtime = open_runtime(model)
+    # As in test_oracle: other kernels, in other orders.
+    expected = np.stack([runtime.features(photo) for photo in photos])
+    np.testing.assert_allclose(np.load(places[1]), expected, rtol=0, atol=1e-4)
 
 
 def test_a_damaged_model_is_noticed(model: Model, tmp_path: Path) -> None:
