@@ -59,6 +59,7 @@ class Aws:
         self._settings = settings
         self._pause = pause
         self._clients: dict[str, Any] = {}
+        self._session: boto3.Session | None = None
 
     def call(self, service: str, operation: str, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
         """Call `operation` (as boto3 names it) of `service`.
@@ -78,7 +79,8 @@ class Aws:
                 status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
                 if code in EXPIRED:
                     renewals += 1
-                    self._clients.clear()  # the next client reads the credentials anew
+                    self._session = None  # the next one reads the credentials anew
+                    self._clients.clear()
                     if renewals > _RENEWALS or time.monotonic() + pause > deadline:
                         raise _expired(code) from error
                 elif code not in THROTTLED and status < 500:
@@ -121,8 +123,8 @@ class Aws:
         if service not in self._clients:
             # One attempt: this class retries, so that there is one place that does.
             config = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=READ_SECONDS)
-            session = boto3.Session(region_name=self._settings.region)
-            self._clients[service] = session.client(service, config=config)
+            self._session = self._session or boto3.Session(region_name=self._settings.region)
+            self._clients[service] = self._session.client(service, config=config)
         return self._clients[service]
 
 
