@@ -7,7 +7,15 @@ import logging
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 from rich.text import Text
 
@@ -26,27 +34,43 @@ class _RateColumn(TextColumn):
         return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
 
 
+class _CountColumn(MofNCompleteColumn):
+    """Done of all; nothing where there is nothing to count."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Listener]:
-    """A listener that shows a bar per stage on standard error: count, images per second, time left."""
+def progress_bar(waiting: str = "") -> Iterator[Listener]:
+    """A listener that shows a bar per stage on standard error: count, images per second, time left.
+
+    `waiting` names what goes on before the first stage reports, if that takes a while.
+    """
     bars = Bars(
         TextColumn("{task.description:<10}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _CountColumn(),
         _RateColumn(),
         TimeRemainingColumn(),
         TimeElapsedColumn(),
         console=Console(stderr=True),
     )
-    tasks: dict[str, object] = {}
+    tasks: dict[str, TaskID] = {}
     with bars:
+        if waiting:
+            tasks[waiting] = bars.add_task(waiting, total=None)
 
         def listener(progress: Progress) -> None:
+            if waiting in tasks:
+                bars.remove_task(tasks.pop(waiting))
             if progress.stage not in tasks:
                 tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total)
-            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total)  # type: ignore[arg-type]
+            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total)
 
         yield listener
+        if waiting in tasks:
+            bars.remove_task(tasks.pop(waiting))
 
 
 def set_log(verbose: bool) -> None:

@@ -111,20 +111,25 @@ def parse_components(text: str) -> float:
 
 def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
     """Run the flow with a progress bar, then print the summary."""
+    # Neither Prefect's server nor its client reports to its makers, or says in the terminal that it does.
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     from rich.console import Console
 
     from engines.core.run_record import read_record
     from flows import terminal
-    from flows.aws import Terminal, job_log
-    from flows.fruit_features import fruit_features
-    from flows.progress import watching
     from flows.summary import summary
 
-    terminal.set_log(verbose)
-    # Prefect's console log shows these lines too, when it is shown.
-    lines = contextlib.nullcontext() if verbose else job_log(settings.engine, Terminal())
-    with terminal.progress_bar() as listener, watching(listener), lines:
-        fruit_features(**asdict(settings))
+    # Prefect takes ten seconds to be imported and to start a server of its own.
+    with terminal.progress_bar("starting") as listener:
+        from flows.aws import Terminal, job_log
+        from flows.fruit_features import fruit_features
+        from flows.progress import watching
+
+        terminal.set_log(verbose)
+        # Prefect's console log shows these lines too, when it is shown.
+        lines = contextlib.nullcontext() if verbose else job_log(settings.engine, Terminal())
+        with watching(listener), lines:
+            fruit_features(**asdict(settings))
     Console(highlight=False).print(summary(settings.output, read_record(settings.output)))

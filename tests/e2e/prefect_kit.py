@@ -46,6 +46,7 @@ class PrefectKit:
             "PREFECT_HOME": str(self.home),
             "PREFECT_API_URL": f"{self.page}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_CLI_COLORS": "false",
         }
