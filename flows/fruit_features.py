@@ -41,7 +41,7 @@ from flows import artifacts
 from flows import parameters as form
 from flows.aws import RunLog, emr_overrides, job_log
 from flows.hooks import stop_jobs
-from flows.logs import engine_log
+from flows.logs import running
 from flows.report import write_report
 from flows.settings import RunSettings, cache_folder, check_settings
 
@@ -197,10 +197,9 @@ def fruit_features(
         )
         with (
             tags(settings.engine),
-            engine_log(stages),
             job_log(settings.engine, RunLog(get_run_logger())),
             exclusive(settings.output, f"flow run {flow_run.name}") as lease,
-            stages,
+            running(stages),
         ):
             return _run(stages, settings, lease)
     except FruitsError as error:

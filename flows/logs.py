@@ -12,17 +12,25 @@ from engines.base import Engine
 
 
 @contextlib.contextmanager
-def engine_log(engine: Engine) -> Iterator[None]:
-    """Within this context warnings of the engine's libraries go into the log of this run, and nothing else of them."""
+def running(engine: Engine) -> Iterator[None]:
+    """Run the engine within this context; while it is open, warnings of its libraries go into the log of this run.
+
+    The rest of what they log goes nowhere. Neither does what they say while the engine closes: how workers end is of no
+    consequence then.
+    """
     handler = _Forward(get_run_logger())
-    former = []
-    for logger in map(logging.getLogger, engine.loggers):
-        former.append((logger, logger.level, logger.propagate))
+    loggers = [logging.getLogger(name) for name in engine.loggers]
+    former = [(logger, logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
         logger.setLevel(logging.WARNING)
         logger.propagate = False
         logger.addHandler(handler)
     try:
-        yield
+        with engine:
+            try:
+                yield
+            finally:
+                handler.setLevel(logging.CRITICAL + 1)
     finally:
         for logger, level, propagate in former:
             logger.removeHandler(handler)

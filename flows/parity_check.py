@@ -20,7 +20,7 @@ from engines.core.storage import normalize_location
 from engines.parity import Difference, compare_published
 from flows import artifacts
 from flows import parameters as form
-from flows.logs import engine_log
+from flows.logs import running
 
 _ROWS_SHOWN = 20
 
@@ -29,7 +29,7 @@ _ROWS_SHOWN = 20
 def compare_task(output: str, images: int) -> list[Difference]:
     """Compute a sample of the published rows again on a local Dask engine, and compare."""
     engine = create_engine("dask")
-    with engine_log(engine), engine, artifacts.progress_of(engine, "parity"):
+    with running(engine), artifacts.progress_of(engine, "parity"):
         return compare_published(engine, output, read_record(output), images)
 
 
