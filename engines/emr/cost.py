@@ -111,7 +111,7 @@ def check_max_cost(settings: EmrSettings, estimate: Estimate, spent: float | Non
         already = f", after {spent:.2f} spent" if spent else ""
         raise InputError(
             f"the estimate is {estimate}{already}: more than the {settings.max_cost:.2f} US dollars of max_cost",
-            "Raise --max-cost, or start with fewer images: --per-class. Nothing was started.",
+            "Raise --max-cost, or start with fewer images: --per-class. Nothing more was started.",
         )
 
 

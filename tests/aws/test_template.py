@@ -108,8 +108,17 @@ def test_its_output_is_a_config_file_that_is_understood(template: dict[str, Any]
 @pytest.mark.parametrize(
     "command",
     [
-        ["cfn-lint", str(TEMPLATE)],
-        ["checkov", "--quiet", "--compact", "--skip-download", "--framework", "cloudformation", "-f", str(TEMPLATE)],
+        ["cfn-lint@1.58.0", str(TEMPLATE)],
+        [
+            "checkov@3.3.30",
+            "--quiet",
+            "--compact",
+            "--skip-download",
+            "--framework",
+            "cloudformation",
+            "-f",
+            str(TEMPLATE),
+        ],
     ],
     ids=lambda command: command[0],
 )
