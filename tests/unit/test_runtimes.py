@@ -88,7 +88,9 @@ def test_whatever_decides_about_the_features_is_part_of_the_fingerprint(model: M
     assert Model(model.content, {**model.recipe, fact: value}).fingerprint != model.fingerprint
 
 
-def test_the_reference_runtime_gives_the_same_features(model: Model, weights: str, tmp_path: Path) -> None:
+def test_the_reference_runtime_gives_the_same_features_and_is_saved_reproducibly(
+    model: Model, weights: str, tmp_path: Path
+) -> None:
     photos = np.stack([decode(encode_photo(seed=1, number=number, kind=number, view=0)) for number in range(6)])
     np.save(tmp_path / "photos.npy", photos)
     # In a process of its own: TensorFlow stays in memory for good.
@@ -99,8 +101,20 @@ from engines.core.network import prepare_model
 from engines.core.runtimes import open_runtime
 from flows.settings import cache_folder
 runtime = open_runtime(prepare_model(sys.argv[1], "tensorflow", cache_folder()))
-photos, features = sys.argv[2:]
+photos, features, archives = sys.argv[2:]
 np.save(features, np.stack([runtime.features(photo) for photo in np.load(photos)]))
+
+# While TensorFlow is here: archives of equal networks, saved at other times, are equal.
+import time
+from pathlib import Path
+import keras
+from engines.core.network_builder import to_archive
+for name in ("one", "other"):
+    zeros = keras.initializers.Zeros()  # shared: Keras writes its address into the archive
+    layers = [keras.layers.Dense(2, kernel_initializer=zeros, name=layer) for layer in ("first", "second")]
+    network = keras.Sequential([keras.Input((2,), name="input"), *layers], name="network")
+    Path(archives, name).write_bytes(to_archive(network, Path(archives, "scratch.keras")))
+    time.sleep(2.1)
 """
     places = [str(tmp_path / name) for name in ("photos.npy", "features.npy")]
     done = subprocess.run([sys.executable, "-c", script, weights, *places], capture_output=True, text=True, check=False)
@@ -109,6 +123,7 @@ np.save(features, np.stack([runtime.features(photo) for photo in np.load(photos)
     # As in test_oracle: other kernels, in other orders.
     expected = np.stack([runtime.features(photo) for photo in photos])
     np.testing.assert_allclose(np.load(places[1]), expected, rtol=0, atol=1e-4)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
 def test_a_damaged_model_is_noticed(model: Model, tmp_path: Path) -> None:
