@@ -15,7 +15,7 @@ from pyspark import Broadcast, SparkContext
 from engines.core.errors import InputError, StageError, TransientError
 from engines.map_engine import MapEngine
 from engines.spark_job import Failure, Job, JobError, explained
-from engines.spark_launch import Driver, check_master, driver_settings, normalize_master
+from engines.spark_launch import Driver, check_java, check_master, driver_settings, normalize_master
 from engines.workers import usable_cores
 
 Item = TypeVar("Item")
@@ -28,7 +28,8 @@ class SparkEngine(MapEngine):
     `scheduler`: the master, `local[*]` (default; `local[workers]` with `workers`), `spark://HOST:PORT` or `yarn`, whose
     workers need fruit-features[worker] in the same versions. In a process that has a SparkContext, or was started by
     spark-submit, that one is used, and a context that was there before is not stopped. `settings`: further Spark
-    settings for a driver of its own. Spark starts with the first stage that has work for it.
+    settings for a driver of its own. Spark starts with the first stage that has work for it. Raises InputError for a
+    missing or old Java, an unknown master, and one that does not answer.
     """
 
     name: ClassVar[str] = "spark"
@@ -49,6 +50,10 @@ class SparkEngine(MapEngine):
         self._context: SparkContext | None = None
         self._owned = False
         self._facts: dict[str, str | int] = {"scheduler": self._master}
+        if SparkContext._active_spark_context is None and not _submitted():
+            # Now, and not after a million images were listed.
+            check_java()
+            check_master(self._master)
 
     @property
     def parallelism(self) -> int:
@@ -100,7 +105,7 @@ class SparkEngine(MapEngine):
 
     def _started(self) -> SparkContext:
         if self._context is None:
-            self._context = self._existing() or self._submitted() or self._launched()
+            self._context = self._existing() or self._given() or self._launched()
             conf = self._context.getConf()
             self._facts = {
                 "scheduler": self._context.master,
@@ -123,9 +128,9 @@ class SparkEngine(MapEngine):
         self._owned = False
         return context
 
-    def _submitted(self) -> SparkContext | None:
+    def _given(self) -> SparkContext | None:
         """The context of a driver that spark-submit started: its master and settings are those given there."""
-        if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        if not _submitted():
             return None
         if self._asked:
             raise InputError("spark-submit has chosen the master already", "Leave out --master and --workers.")
@@ -133,11 +138,15 @@ class SparkEngine(MapEngine):
         return SparkContext.getOrCreate()
 
     def _launched(self) -> SparkContext:
-        check_master(self._master)
         verbose = logging.getLogger("engines").isEnabledFor(logging.INFO)
         settings = driver_settings(self._master, verbose=verbose, overrides=self._settings)
         self._driver = Driver(settings, sys.executable, verbose=verbose)
         return self._driver.context
+
+
+def _submitted() -> bool:
+    """Whether spark-submit started this process."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def _max_failures(context: SparkContext) -> int:

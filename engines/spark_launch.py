@@ -123,8 +123,7 @@ class Driver:
     """A Spark driver of our own: a JVM started for it, and stopped with it."""
 
     def __init__(self, settings: Mapping[str, str], python: str, *, verbose: bool) -> None:
-        """Start it. Python workers run `python`. Raises InputError for Java, StageError when Spark does not start."""
-        check_java()
+        """Start it. Python workers run `python`. Raises StageError when Spark does not start."""
         conf = SparkConf(loadDefaults=False)
         for name, value in settings.items():
             conf.set(name, value)

@@ -47,14 +47,13 @@ def test_java_that_fails_names_what_to_install(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("variable", ["JAVA_HOME", "PATH"])
-def test_missing_java_stops_the_first_stage_at_once(
+def test_missing_java_is_said_before_anything_starts(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv(variable, str(tmp_path))
-    engine = SparkEngine()
     with pytest.raises(InputError, match="Spark needs Java 17 and found none") as caught:
-        engine.broadcast(None)
+        SparkEngine()
     assert "Install Java 17" in caught.value.hint
     assert "\n" not in caught.value.message
 
@@ -85,7 +84,7 @@ def test_unknown_masters_are_refused(given: str) -> None:
 def test_master_that_does_not_answer_is_named_at_once() -> None:
     port = free_port()
     with pytest.raises(InputError, match=f"no Spark master answers at spark://127.0.0.1:{port} .*refused"):
-        check_master(f"spark://127.0.0.1:{port}")
+        SparkEngine(scheduler=f"spark://127.0.0.1:{port}")
 
 
 def test_yarn_without_configuration_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
