@@ -117,7 +117,8 @@ for name in ("one", "other"):
     time.sleep(2.1)
 """
     places = [str(tmp_path / name) for name in ("photos.npy", "features.npy")]
-    done = subprocess.run([sys.executable, "-c", script, weights, *places], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", script, weights, *places, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     runtime = open_runtime(model)
     # As in test_oracle: other kernels, in other orders.
