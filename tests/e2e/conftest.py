@@ -59,8 +59,8 @@ def few_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos for about ten seconds of one worker: time to interfere."""
-    return write_photos(tmp_path_factory.mktemp("many") / "photos", images=1000, classes=10)
+    """600 made-up photos: some seconds of work for one worker, time to interfere."""
+    return write_photos(tmp_path_factory.mktemp("many") / "photos", images=600, classes=10)
 
 
 @pytest.fixture(scope="session")
