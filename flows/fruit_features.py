@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import flow, tags, task
@@ -35,13 +32,14 @@ from engines.core.lease import Lease, exclusive
 from engines.core.model import Model, publish_model
 from engines.core.network import prepare_model
 from engines.core.pca import check_enough_images
-from engines.core.run_record import package_versions, publish
+from engines.core.run_record import publish
 from engines.core.storage import open_storage
 from flows import artifacts
 from flows import parameters as form
 from flows.aws import RunLog, emr_overrides, job_log
 from flows.hooks import stop_jobs
 from flows.logs import running
+from flows.record import Clock, outcome, record_of
 from flows.report import write_report
 from flows.settings import RunSettings, cache_folder, check_settings
 
@@ -211,7 +209,7 @@ def fruit_features(
 def _run(engine: Engine, settings: RunSettings, lease: Lease) -> State[str]:
     source, output = settings.source, settings.output
     logger = get_run_logger()
-    clock = _Clock()
+    clock = Clock()
     indexed = _called(index_task, f"index · {source}")(
         engine,
         IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size, settings.images),
@@ -249,72 +247,6 @@ def _run(engine: Engine, settings: RunSettings, lease: Lease) -> State[str]:
     )
     clock.lap("project")
     check_projected(featurized.featurized, projected.projected)
-    record = _record(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
+    record = record_of(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
     location = _called(publish_task, f"publish · {output}")(lease, output, record)
-    return Completed(message=_outcome(featurized, fitted, projected), data=location)
-
-
-def _outcome(featurized: FeaturizeReport, fitted: FitReport, projected: ProjectReport) -> str:
-    """What this run has done, in one sentence."""
-    rejected = sum(featurized.rejected.values())
-    result = (
-        f"{projected.projected:,} images in {fitted.components:,} dimensions, which explain"
-        f" {fitted.explained_variance:.1%} of the variance; {rejected:,} rejected"
-    )
-    if featurized.reused == featurized.listed and fitted.reused and projected.reused == projected.projected:
-        return f"Nothing to do, all was done by a former run: {result}"
-    fresh = featurized.listed - featurized.reused
-    return f"{result}" if fresh == featurized.listed else f"{result}; {featurized.reused:,} done by a former run"
-
-
-class _Clock:
-    """Seconds per stage."""
-
-    def __init__(self) -> None:
-        self.timings: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.timings[stage] = round(now - self._last, 3)
-        self._last = now
-
-
-def _record(
-    engine: Engine,
-    settings: RunSettings,
-    model: Model,
-    timings: dict[str, float],
-    indexed: IndexReport,
-    featurized: FeaturizeReport,
-    fitted: FitReport,
-    projected: ProjectReport,
-) -> dict[str, Any]:
-    return {
-        "source": settings.source,
-        "results": projected.results,
-        "counts": {
-            "listed": indexed.listed,
-            "featurized": featurized.featurized,
-            "rejected": sum(featurized.rejected.values()),
-            "projected": projected.projected,
-            "reused": featurized.reused,
-            "labels": indexed.labels,
-            "left_out": indexed.left_out,
-            "left_out_by_case": indexed.left_out_by_case,
-        },
-        "rejected_by_reason": featurized.rejected,
-        "components": fitted.components,
-        "explained_variance": fitted.explained_variance,
-        "components_for_95": fitted.components_for_95,
-        "engine": engine.name,
-        "engine_details": {**engine.describe(), "worker_peak_memory": featurized.peak_memory},
-        "parameters": asdict(settings),
-        "model": {"fingerprint": model.fingerprint, **model.recipe},
-        "catalog": f"catalog/{indexed.catalog}.json",
-        "pca": f"pca/{fitted.pca}",
-        "versions": package_versions(),
-        "timings": timings,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "parts": projected.parts,
-    }
+    return Completed(message=outcome(featurized, fitted, projected), data=location)
