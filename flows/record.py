@@ -37,7 +37,7 @@ def outcome(featurized: FeaturizeReport, fitted: FitReport, projected: ProjectRe
     if featurized.reused == featurized.listed and fitted.reused and projected.reused == projected.projected:
         return f"Nothing to do, all was done by a former run: {result}"
     fresh = featurized.listed - featurized.reused
-    return f"{result}" if fresh == featurized.listed else f"{result}; {featurized.reused:,} done by a former run"
+    return result if fresh == featurized.listed else f"{result}; {featurized.reused:,} done by a former run"
 
 
 def record_of(
