@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 from dataclasses import asdict
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -121,6 +124,8 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
     from flows import terminal
     from flows.summary import summary
 
+    # Python's default ends the process without its exit handlers, and Prefect's temporary server would stay behind.
+    signal.signal(signal.SIGTERM, _exit)
     # Prefect takes ten seconds to be imported and to start a server of its own.
     with terminal.progress_bar("starting") as listener:
         from flows.aws import Terminal, job_log
@@ -133,3 +138,7 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
         with watching(listener), lines:
             fruit_features(**asdict(settings))
     Console(highlight=False).print(summary(settings.output, read_record(settings.output)))
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
