@@ -38,9 +38,9 @@ java:
 test: setup java ## Run the unit tests and the parity tests on Spark 3.5.
 	$(PYTEST) tests/unit tests/parity
 
-test-spark40: $(filter .tools/%,$(UV)) java ## Run the parity tests on Spark 4.0, in an environment of its own.
+test-spark40: $(filter .tools/%,$(UV)) java ## Run the parity tests of Spark on Spark 4.0, in an environment of its own.
 	@$(SPARK40) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark40
-	$(SPARK40) $(PYTEST) tests/parity
+	$(SPARK40) $(PYTEST) tests/parity/test_spark_*.py tests/parity/test_oracles.py
 
 test-all: test test-spark40 ## Both Spark lines.
 
