@@ -1,0 +1,141 @@
+"""What flows decide and say, without a server."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prefect.states import Failed
+
+from engines.base import Engine, FeaturizeReport, FitReport, ProjectReport
+from engines.core.errors import ContractError, InputError, RejectsError, StageError, StorageError, TransientError
+from flows import fruit_features, logs
+from flows.artifacts import link_to, summary_markdown
+from flows.emr_block import EmrSettingsBlock
+from flows.progress import throttled
+from flows.record import outcome
+
+TASKS = [
+    getattr(fruit_features, f"{stage}_task")
+    for stage in ("model", "index", "featurize", "fit_pca", "project", "publish")
+]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_only_what_may_heal_is_tried_again_and_later_each_time(task: Any) -> None:
+    assert task.retries == 2
+    assert task.retry_delay_seconds == [5, 30]
+    may_heal = task.retry_condition_fn
+    assert may_heal(task, None, Failed(data=TransientError("throttled")))
+    for kind in (InputError, StorageError, RejectsError, ContractError, StageError):
+        assert not may_heal(task, None, Failed(data=kind("for good")))
+    assert not may_heal(task, None, Failed(data=OSError("unknown")))
+
+
+FEATURIZED = FeaturizeReport(listed=1000, featurized=990, reused=0, rejected={"empty": 10})
+FITTED = FitReport(pca="p", components=8, explained_variance=0.5, components_for_95=20, reused=False)
+PROJECTED = ProjectReport(results="results/p", parts=[], projected=990, reused=0)
+
+
+def test_the_outcome_says_what_was_done_and_what_was_there() -> None:
+    whole = "990 images in 8 dimensions, which explain 50.0% of the variance; 10 rejected"
+    assert outcome(FEATURIZED, FITTED, PROJECTED) == whole
+    resumed = replace(FEATURIZED, reused=400)
+    assert outcome(resumed, FITTED, PROJECTED) == f"{whole}; 400 done by a former run"
+    featurized, fitted, projected = (
+        replace(FEATURIZED, reused=1000),
+        replace(FITTED, reused=True),
+        replace(PROJECTED, reused=990),
+    )
+    assert outcome(featurized, fitted, projected) == f"Nothing to do, all was done by a former run: {whole}"
+    assert "Nothing to do" not in outcome(featurized, FITTED, projected)
+    assert "Nothing to do" not in outcome(featurized, fitted, PROJECTED)
+
+
+@pytest.mark.parametrize(
+    ("output", "link"),
+    [
+        ("/data/my features", "file:///data/my%20features/report.html"),
+        ("s3://bucket/a/b", "https://console.aws.amazon.com/s3/object/bucket?prefix=a/b/report.html"),
+        ("s3://bucket", "https://console.aws.amazon.com/s3/object/bucket?prefix=report.html"),
+    ],
+)
+def test_links_open_in_a_browser(output: str, link: str) -> None:
+    assert link_to(output, "report.html") == link
+
+
+def record(**details: Any) -> dict[str, Any]:
+    counts = {"listed": 1000, "featurized": 990, "reused": 0, "rejected": 10, "projected": 990, "labels": 3}
+    return {
+        "counts": counts,
+        "rejected_by_reason": {"empty": 10},
+        "components": 8,
+        "explained_variance": 0.5,
+        "components_for_95": 20,
+        "results": "results/p",
+        "model": {"weights": "random", "runtime": "litert"},
+        "engine": "emr-serverless",
+        "engine_details": details,
+    }
+
+
+def test_the_summary_has_rejects_by_reason_and_marks_weights_that_were_made_up(tmp_path: Any) -> None:
+    text = summary_markdown(str(tmp_path), record())
+    assert "| – empty | 10 | the file has no bytes |" in text
+    assert "weights random (made up, not trained" in text
+
+
+@pytest.mark.parametrize(
+    ("details", "cost"),
+    [
+        ({}, "none: nothing was rented"),
+        ({"cost_usd": 1.234, "prices_of": "2026-11-01"}, "US$ 1.23, at prices of 2026-11-01"),
+        ({"cost_usd": "no price known", "prices_of": "2026-11-01"}, "no price known"),
+        ({"billed": "not reported by AWS yet"}, "not reported by AWS yet"),
+    ],
+)
+def test_the_summary_has_the_cost_or_why_it_is_not_known(tmp_path: Any, details: dict[str, Any], cost: str) -> None:
+    assert f"**Cost** {cost}\n" in summary_markdown(str(tmp_path), record(**details))
+
+
+def test_a_block_hands_on_only_what_differs_from_the_defaults() -> None:
+    block = EmrSettingsBlock(artifacts="s3://bucket/fruits", region="us-east-1", max_cost=3)
+    assert block.overrides() == {"artifacts": "s3://bucket/fruits", "max_cost": 3}
+
+
+def test_progress_is_shown_at_once_then_now_and_then_and_at_the_end() -> None:
+    from engines.base import Progress
+
+    shown: list[int] = []
+    listener = throttled(lambda progress: shown.append(progress.done))
+    for done in range(101):
+        listener(Progress("featurize", done, 100))
+    assert shown == [0, 100]
+
+
+class _NoisyEngine(Engine):
+    name = "noisy"
+    loggers = ("noisy_library",)
+    index = featurize = fit_pca = project = None  # type: ignore[assignment]
+
+    def close(self) -> None:
+        logging.getLogger("noisy_library").warning("a worker took long to end")
+
+
+_NoisyEngine.__abstractmethods__ = frozenset()
+
+
+def test_warnings_of_an_engine_reach_the_run_and_the_rest_does_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logs, "get_run_logger", lambda: logging.getLogger("the_run"))
+    library = logging.getLogger("noisy_library")
+    with logs.running(_NoisyEngine()):
+        library.info("connected")
+        library.warning("a worker died\nTraceback: ...")
+    assert [(line.name, line.getMessage()) for line in caplog.records] == [("the_run", "noisy_library: a worker died")]
+    assert library.propagate
+    assert library.level == logging.NOTSET
+    assert library.handlers == []
