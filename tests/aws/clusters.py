@@ -181,7 +181,9 @@ class Clusters:
                 environment = spark_jobs.minimal_environment(cluster.folder, self.stand_in.endpoint_s3, "us-east-1")
                 for action in cluster.request.get("BootstrapActions", []):
                     script = action["ScriptBootstrapAction"]
-                    spark_jobs.run_bootstrap(script["Path"], script["Args"], cluster.folder, environment)
+                    code, err = spark_jobs.run_bootstrap(script["Path"], script["Args"], cluster.folder, environment)
+                    if code != 0:
+                        return code, b"", err
             return 0, b"", b""
 
         return start

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -168,20 +169,29 @@ def with_master(arguments: list[str]) -> list[str]:
     return [*arguments[:position], "--master", "local[2]", *arguments[position:]]
 
 
-def run_bootstrap(script: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """A cluster's bootstrap action, with an `aws` command that has just `s3 cp`."""
+AWS_CLI = """
+import boto3, sys
+service, command, *rest = [word for word in sys.argv[1:] if word != "--only-show-errors"]
+assert (service, command) == ("s3", "cp"), sys.argv
+bucket, _, key = rest[0].removeprefix("s3://").partition("/")
+boto3.client("s3").download_file(bucket, key, rest[1])
+"""
+
+
+def run_bootstrap(script: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, bytes]:
+    """A cluster's bootstrap action, with an `aws` command that has just `s3 cp`; its exit code and standard error."""
     tools = folder / "tools"
     tools.mkdir(parents=True)
+    (tools / "aws.py").write_text(AWS_CLI)
     aws = tools / "aws"
-    aws.write_text(
-        f"#!{os.path.realpath('/usr/bin/env')} bash\n"
-        '[ "$1 $2" = "s3 cp" ] || exit 2\nshift 2; [ "$1" = --only-show-errors ] && shift\n'
-        'path="${1#s3://}"; exec curl -sSf "$AWS_ENDPOINT_URL/$path" -o "$2"\n'
-    )
+    aws.write_text(f'#!/bin/bash\nexec {sys.executable} {tools / "aws.py"} "$@"\n')
     aws.chmod(0o755)
     local = download(script, folder / "bootstrap.sh")
     environment = {**environment, "PATH": f"{tools}:{environment['PATH']}"}
-    subprocess.run(["bash", str(local), *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+    done = subprocess.run(
+        ["bash", str(local), *arguments], cwd=folder, env=environment, capture_output=True, check=False
+    )
+    return done.returncode, done.stderr
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -75,9 +76,7 @@ def test_no_folder_of_the_build_is_searched_for_libraries(unpacked: Path):
         text=True,
         check=True,
     ).stdout
-    places = {
-        line.split("=>")[1].split()[0] for line in listed.splitlines() if "=>" in line and "/" in line.split("=>")[1]
-    }
+    places = set(re.findall(r"=> (/.*) \(0x", listed))
     outside = {place for place in places if not place.startswith((str(unpacked), "/lib", "/usr/lib"))}
     system = {Path(place).name.split(".so")[0] for place in places if place.startswith(("/lib", "/usr/lib"))}
     assert outside == set()
