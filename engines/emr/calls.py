@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import time
@@ -140,11 +139,6 @@ def refused(error: AwsCallError, doing: str, hint: str) -> FruitsError:
     kind = InputError if denied or error.code in MISSING or "Validation" in error.code else StageError
     why = f"AWS does not allow it ({error.detail})" if denied else f"{error.code}: {error.detail}"
     return kind(f"{doing}: {why}", hint)
-
-
-def read_json(content: bytes) -> Any:
-    """Parsed JSON of an object."""
-    return json.loads(content)
 
 
 def _expired(code: str) -> InputError:

@@ -90,6 +90,11 @@ class ClusterRunner:
             return self._created
         raise TransientError("the cluster could not be created: the connection was lost")
 
+    def adopt(self, job_id: str) -> None:
+        """See JobRunner: the cluster, unless it was given, is terminated by `close`."""
+        if not self._settings.cluster_id:
+            self._created = job_id.split("/", maxsplit=1)[0]
+
     def poll(self, job_id: str) -> JobStatus:
         """See JobRunner. A step that waits for a cluster that died has failed, with the cluster's reason."""
         cluster, step_id = job_id.split("/")

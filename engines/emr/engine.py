@@ -24,7 +24,7 @@ from engines.base import (
 )
 from engines.core import errors
 from engines.core.catalog import read_catalog
-from engines.core.errors import FruitsError, InputError, StageError, TransientError
+from engines.core.errors import FruitsError, InputError, StageError, StorageError, TransientError
 from engines.core.featurize import features_key
 from engines.core.storage import open_storage
 from engines.emr.artifacts import Artifacts, facts_of
@@ -142,6 +142,7 @@ class EmrEngine(Engine):
         if running and running[-1].state.active:
             LOGGER.info("%s: attaching to the job %s, which is running already", stage, running[-1].id)
             name, self._job = running[-1].name, running[-1].id
+            self.runner.adopt(self._job)
         else:
             name = JobName(self.run, stage, len(former), output_tag(request.output))
             self._check_cost(stage, images, shards)
@@ -224,9 +225,14 @@ class EmrEngine(Engine):
 
     def _show_progress(self, output: str, name: JobName, shown: Progress | None) -> Progress | None:
         storage = open_storage(output)
-        if not storage.exists(name.progress_key):
+        try:
+            if not storage.exists(name.progress_key):
+                return shown
+            progress = Progress(**json.loads(storage.read(name.progress_key)))
+        except (StorageError, TransientError) as error:
+            # The job does not need it: not seeing how far it is must not end it.
+            LOGGER.warning("the progress of %s cannot be read: %s", name.stage, error.message)
             return shown
-        progress = Progress(**json.loads(storage.read(name.progress_key)))
         if progress != shown:
             self.on_progress(progress)
         return progress

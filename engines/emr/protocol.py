@@ -125,6 +125,10 @@ class JobRunner(Protocol):
         """Start the job and return its id; when a job of this name is there already, return that one's."""
         ...
 
+    def adopt(self, job_id: str) -> None:
+        """Take over a job that a former process of this run started, and what was created for it."""
+        ...
+
     def poll(self, job_id: str) -> JobStatus:
         """The job's state now."""
         ...

@@ -96,6 +96,9 @@ class ServerlessRunner:
             f"{EXECUTOR_VARIABLE}.PYSPARK_PYTHON": PYTHON,
         }
 
+    def adopt(self, job_id: str) -> None:
+        """See JobRunner: nothing was created for it."""
+
     def poll(self, job_id: str) -> JobStatus:
         """See JobRunner."""
         try:

@@ -96,8 +96,9 @@ def test_a_second_attempt_attaches_to_the_job_that_runs(setup: Setup, stand_in: 
     assert report.listed == PHOTOS
     assert jobs_started(stand_in) == 1
     assert stand_in.count(CANCEL[name]) == 0
+    first.runner._created = None  # its process is gone, and closes nothing
     second.close()
-    first.close()
+    assert stand_in.settle() == []
 
 
 @both
