@@ -41,7 +41,10 @@ def use_settings(settings: EmrSettings) -> None:
     """
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
     if settings.credentials_block:
-        os.environ.update(_credentials(settings.credentials_block))
+        found = _credentials(settings.credentials_block)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            os.environ.pop(name, None)  # parts of other credentials would spoil these
+        os.environ.update(found)
 
 
 def _credentials(block: str) -> dict[str, str]:
