@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from engines.core.model import Model
@@ -13,6 +14,10 @@ from engines.core.sample_photos import class_name, encode_photo
 from flows.settings import cache_folder
 
 pytest_plugins = ["tests.s3"]
+
+# How long an example takes says nothing about the code: no test is timed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TEST_DATA = Path(os.environ.get("FRUITS_TEST_DATA", SHARED / "data" / "fruits360-33"))
