@@ -35,7 +35,7 @@ def register_blocks(kit: PrefectKit, settings: dict[str, object]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "deployments.blocks", *options],
         cwd=PROJECT,
-        env={**kit.environment, "AWS_SECRET_ACCESS_KEY": SECRET},
+        env={**kit.environment, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": SECRET},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
