@@ -31,7 +31,7 @@ from engines.core.catalog import Selection, Shard, read_catalog, write_catalog
 from engines.core.featurize import ShardReport, ShardTask, features_key, featurize_shard, read_report
 from engines.core.model import read_model
 from engines.core.moments import Moments, no_moments
-from engines.core.pca import check_components, dump_pca, fit_pca, load_pca, spectrum_table
+from engines.core.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
 from engines.core.stages import MomentsTask, Part, ProjectTask, project_shard, read_part, shard_moments
 from engines.core.storage import open_storage
 
@@ -134,7 +134,7 @@ class MapEngine(Engine):
         components = check_components(request.components)
         shards = [shard.id for shard in read_catalog(request.output, request.catalog).shards]
         storage = open_storage(request.output)
-        version = _digest([request.fingerprint, components, shards])
+        version = _digest([RULES, request.fingerprint, components, shards])
         key = f"pca/{version}/model.npz"
         reused = storage.exists(key)
         if reused:

@@ -124,14 +124,14 @@ class Driver:
 
     def __init__(self, settings: Mapping[str, str], python: str, *, verbose: bool) -> None:
         """Start it. Python workers run `python`. Raises StageError when Spark does not start."""
-        conf = SparkConf(loadDefaults=False)
-        for name, value in settings.items():
-            conf.set(name, value)
         # What the JVM and the Python workers write goes to a file of no name, and is shown when starting fails.
         self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
         # pyspark keeps the gateway of a context that was stopped, with the settings of that one, for the next context.
         self._former = SparkContext._gateway, SparkContext._jvm
         SparkContext._gateway, SparkContext._jvm = None, None
+        conf = SparkConf(loadDefaults=False)  # only now: it would be made in the former JVM, if there was one
+        for name, value in settings.items():
+            conf.set(name, value)
         try:
             self._gateway = launch_gateway(conf, {"stdout": self._log, "stderr": self._log})
             with _kept_interrupt_handler():

@@ -117,11 +117,14 @@ def standardization(moments: Moments) -> tuple[Float64, Float64]:
 
     Both are the exact value, rounded once (the deviation once more, by its root). Raises ValueError below 2 rows.
     """
-    n = _check_rows(moments)
-    sums = moments.sums.tolist()
+    n, width = _check_rows(moments), len(moments.sums)
+    sums = moments.sums.astype(object)
+    # Where the rows of the packed triangle start: its diagonal.
+    starts = np.concatenate([[0], np.cumsum(np.arange(width, 1, -1))])
+    centered = _products(moments, starts) * n - sums * sums
+    divisor = (n * (n - 1)) << (2 * GRID_BITS)
     mean = np.array([total / (n << GRID_BITS) for total in sums])
-    variance = [row[0] / ((n * (n - 1)) << (2 * GRID_BITS)) for row in _centered_rows(moments)]
-    return mean, np.sqrt(variance)
+    return mean, np.sqrt([square / divisor for square in centered])
 
 
 def correlation(moments: Moments) -> Float64:
@@ -151,9 +154,15 @@ def _centered_rows(moments: Moments) -> Iterable[npt.NDArray[np.object_]]:
     start = 0
     for i in range(width):
         stop = start + width - i
-        products = moments.high[start:stop].astype(object) * (1 << _LOW_BITS) + moments.low[start:stop]
-        yield products * n - sums[i:] * sums[i]
+        yield _products(moments, slice(start, stop)) * n - sums[i:] * sums[i]
         start = stop
+
+
+def _products(moments: Moments, which: slice | Int64) -> npt.NDArray[np.object_]:
+    """Sums of products at some places of the packed triangle, as exact Python integers."""
+    high: npt.NDArray[np.object_] = moments.high[which].astype(object)
+    products: npt.NDArray[np.object_] = high * (1 << _LOW_BITS) + moments.low[which]
+    return products
 
 
 def _carry(high: Int64, low: Int64) -> tuple[Int64, Int64]:

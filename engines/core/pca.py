@@ -18,6 +18,9 @@ from engines.core import tables
 from engines.core.errors import InputError
 from engines.core.moments import Float64, Moments, correlation, standardization
 
+RULES = "correlation, n - 1, largest loading positive; 1"
+"""Names the conventions above. Part of a PCA's version: changed whenever the same features would give another one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pca:
