@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -30,9 +31,11 @@ def session() -> Iterator[SparkSession]:
         "spark.log.level": "ERROR",
     }.items():
         builder = builder.config(name, value)
+    interrupt = signal.getsignal(signal.SIGINT)
     session = builder.getOrCreate()
     yield session
     session.stop()
+    signal.signal(signal.SIGINT, interrupt)  # pyspark keeps Ctrl-C for a context that is stopped
     del os.environ["PYSPARK_PYTHON"]
 
 
