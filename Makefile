@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+# Scripts of the project call uv too.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
 RUN := $(UV) run --no-sync
 SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 PYTEST := $(RUN) pytest
