@@ -90,7 +90,8 @@ class Job:
             try:
                 message = self._messages.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                if self._running_tasks():
+                _, tasks = self._tracked()
+                if tasks:
                     deadline = time.monotonic() + EXECUTOR_SECONDS[kind]
                 elif time.monotonic() > deadline:
                     raise TransientError(
@@ -116,8 +117,9 @@ class Job:
             except (Py4JError, OSError, AttributeError):
                 return  # the JVM is gone, or the context is stopped: nothing is left to cancel
             self._thread.join(_POLL_SECONDS)
-        # A cancelled job is over at once, its tasks when they notice: until then they may still write.
-        while not self._succeeded and time.monotonic() < deadline and self._running_tasks():
+        # A cancelled job is over at once, its tasks when they notice: until then they may still write. The tracker's
+        # count of them may be old until it knows of the job's end.
+        while not self._succeeded and time.monotonic() < deadline and any(self._tracked()):
             time.sleep(_WAIT_SECONDS)
 
     def _run(self, task: Callable[[Iterable[Any]], None]) -> None:
@@ -131,14 +133,15 @@ class Job:
             self._succeeded = True
             self._messages.put(_Ended(None))
 
-    def _running_tasks(self) -> int:
+    def _tracked(self) -> tuple[bool, int]:
+        """Whether the job runs and how many of its tasks do, as far as Spark's status tracker has heard."""
         try:
             tracker = self._context.statusTracker()
-            jobs = [tracker.getJobInfo(number) for number in tracker.getJobIdsForGroup(self._group)]
-            stages = [tracker.getStageInfo(number) for job in jobs if job for number in job.stageIds]
-            return sum(stage.numActiveTasks for stage in stages if stage)
+            jobs = [job for number in tracker.getJobIdsForGroup(self._group) if (job := tracker.getJobInfo(number))]
+            stages = [tracker.getStageInfo(number) for job in jobs for number in job.stageIds]
         except (Py4JError, OSError, AttributeError):
-            return 0  # the JVM is gone, or the context is stopped: the job's thread says so next
+            return False, 0  # the JVM is gone, or the context is stopped: the job's thread says so next
+        return any(job.status == "RUNNING" for job in jobs), sum(stage.numActiveTasks for stage in stages if stage)
 
 
 class _Arrivals(AccumulatorParam):  # type: ignore[misc]  # pyspark is not analyzed

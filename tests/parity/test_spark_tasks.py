@@ -30,6 +30,13 @@ def work(engine: SparkEngine, function, items=(0, 1, 2, 3)) -> dict[int, object]
     return dict(engine.map(function, list(items), engine.broadcast("value")))
 
 
+def assert_nothing_starts(traces: Path, of: int) -> None:
+    """Two workers with a task in hand each may still leave its trace when Spark calls them cancelled; no other task."""
+    ended = len(list(traces.iterdir()))
+    time.sleep(2)
+    assert len(list(traces.iterdir())) <= ended + 2 < of / 2
+
+
 def test_outcomes_come_while_the_job_runs(engine: SparkEngine) -> None:
     def slow_at_the_end(item, _):
         time.sleep(item)
@@ -148,9 +155,7 @@ def test_leaving_the_loop_cancels_the_rest(engine: SparkEngine, tmp_path: Path) 
     outcomes = engine.map(leaves_a_trace, list(range(40)), engine.broadcast(None))
     next(outcomes)
     outcomes.close()  # type: ignore[attr-defined]
-    after = len(list(tmp_path.iterdir()))
-    time.sleep(2)
-    assert len(list(tmp_path.iterdir())) == after < 40
+    assert_nothing_starts(tmp_path, of=40)
 
 
 def test_an_interrupt_cancels_the_job(engine: SparkEngine, tmp_path: Path) -> None:
@@ -168,9 +173,7 @@ def test_an_interrupt_cancels_the_job(engine: SparkEngine, tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         work(engine, leaves_a_trace, range(100))
     thread.join()
-    after = len(list(tmp_path.iterdir()))
-    time.sleep(2)
-    assert len(list(tmp_path.iterdir())) == after < 100
+    assert_nothing_starts(tmp_path, of=100)
 
 
 def test_settings_are_visible(engine: SparkEngine) -> None:
