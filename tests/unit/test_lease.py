@@ -60,8 +60,8 @@ def test_a_killed_run_lets_go_at_once(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases that are renewed and lost within a second or two."""
-    monkeypatch.setattr(lease, "LIFE_SECONDS", 1.5)
+    """Leases that are renewed and lost within seconds; a busy machine still renews them in time."""
+    monkeypatch.setattr(lease, "LIFE_SECONDS", 4)
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
     monkeypatch.setattr(lease, "_POLL_SECONDS", 0.1)
 
@@ -78,16 +78,15 @@ class TestOnS3:
             pytest.fail("two runs hold the lease")
         held.check()
 
-    def test_a_run_that_is_done_lets_go_at_once(self, bucket: str) -> None:
+    def test_a_run_that_is_done_lets_go_at_once(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lease, "_POLL_SECONDS", -1)  # no sleep is that long
         for _ in range(3):
-            started = time.monotonic()
             with lease.exclusive(f"s3://{bucket}/out", "a run") as held:
                 held.check()
-            assert time.monotonic() - started < 1.5
 
     def test_a_lease_is_renewed_beyond_its_life(self, bucket: str) -> None:
         with lease.exclusive(f"s3://{bucket}/out", "a long run") as held:
-            time.sleep(3)
+            time.sleep(5)
             held.check()
 
     def test_a_run_without_sign_of_life_loses_its_lease(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
