@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,8 @@ import pyarrow.parquet as pq
 
 from engines.base import Engine, Progress
 from engines.core import tables
-from engines.core.catalog import read_catalog
 from engines.core.comparison import RESULT_TOLERANCE
-from engines.core.errors import ContractError, InputError
-from engines.core.featurize import read_features
+from engines.core.errors import InputError
 from engines.core.images import RejectedImageError, decode
 from engines.core.model import Model, read_model
 from engines.core.moments import to_grid
@@ -30,6 +27,7 @@ from engines.core.runtimes import open_runtime
 from engines.core.storage import open_storage, read_ahead
 from engines.map_engine import MapEngine
 
+_IMAGES_PER_TASK = 32
 _READ_AHEAD = 16
 
 Float32 = npt.NDArray[np.float32]
@@ -37,9 +35,8 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A published row of the sample; `part` is the number of the part it is in."""
+    """A published row of the sample."""
 
-    part: int
     path: str
     label: str
     values: Float32
@@ -64,11 +61,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class SampleTask:
-    """The photos of one shard to compute again."""
+    """Some photos to compute again."""
 
     source: str
-    output: str
-    shard: str
     paths: list[str]
 
 
@@ -84,12 +79,8 @@ def compare_published(engine: Engine, output: str, record: dict[str, Any], image
     model = read_model(output, record["model"]["fingerprint"])
     pca = load_pca(storage.read(f"{record['pca']}/model.npz"))
     rows = sample_rows(output, record, images)
-    # Parts are in the order of the catalog's shards, and rows in the order of their parts.
-    shards = read_catalog(output, record["catalog"].removeprefix("catalog/").removesuffix(".json")).shards
-    tasks = [
-        SampleTask(record["source"], output, shards[part].id, [row.path for row in group])
-        for part, group in groupby(rows, key=lambda row: row.part)
-    ]
+    chunks = [rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK)]
+    tasks = [SampleTask(record["source"], [row.path for row in chunk]) for chunk in chunks]
     computed: dict[int, list[Float32 | str]] = {}
     done = 0
     engine.on_progress(Progress("parity", done, len(rows)))
@@ -103,7 +94,7 @@ def compare_published(engine: Engine, output: str, record: dict[str, Any], image
 
 
 def sample_rows(output: str, record: dict[str, Any], images: int) -> list[Row]:
-    """The `images` published rows with the smallest hash of their path, part by part (all, if there are fewer).
+    """The `images` published rows with the smallest hash of their path, in path order (all, if there are fewer).
 
     Memory: the sample and one part.
     """
@@ -123,35 +114,26 @@ def sample_rows(output: str, record: dict[str, Any], images: int) -> list[Row]:
         matrix = tables.to_matrix(table["pcaFeatures"])
         for index, (path, label) in enumerate(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True)):
             if path in wanted:
-                rows.append(Row(number, path, label, matrix[index].copy()))
-    return rows
+                rows.append(Row(path, label, matrix[index].copy()))
+    return sorted(rows, key=lambda row: row.path)
 
 
 def recompute(task: SampleTask, value: tuple[Model, Pca]) -> list[Float32 | str]:
-    """On a worker: the projected row of each photo, or why it cannot be decoded.
-
-    The rows are projected in their place among the features of their shard: the last bits of a matrix product depend
-    on the shape of the matrix.
-    """
+    """On a worker: the projected row of each photo, or why it cannot be decoded."""
     model, pca = value
     runtime = open_runtime(model)
     source = open_storage(task.source)
-    table = read_features(task.output, model.fingerprint, task.shard)
-    matrix = tables.to_matrix(table["features"]).copy()
-    places = {path: place for place, path in enumerate(table["path"].to_pylist())}
-    unreadable: dict[str, str] = {}
-    contents = read_ahead(lambda path: source.read(source.key(path)), task.paths, _READ_AHEAD)
-    for path, content in zip(task.paths, contents, strict=True):
+    outcomes: list[Float32 | str] = []
+    for content in read_ahead(lambda path: source.read(source.key(path)), task.paths, _READ_AHEAD):
         if isinstance(content, Exception):
             raise content
-        if path not in places:
-            raise ContractError(f"{path} has a result but no features", "The output was changed: use another one.")
         try:
-            matrix[places[path]] = to_grid(runtime.features(decode(content))[np.newaxis])[0]
+            features = to_grid(runtime.features(decode(content))[np.newaxis])
         except RejectedImageError as reject:
-            unreadable[path] = f"{reject.reason}: {reject.detail}"
-    projected = project(pca, matrix)
-    return [unreadable.get(path, projected[places[path]]) for path in task.paths]
+            outcomes.append(f"{reject.reason}: {reject.detail}")
+        else:
+            outcomes.append(project(pca, features)[0])
+    return outcomes
 
 
 def difference(row: Row, values: Float32 | str, scale: npt.NDArray[np.float64]) -> Difference:

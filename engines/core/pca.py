@@ -18,8 +18,11 @@ from engines.core import tables
 from engines.core.errors import InputError
 from engines.core.moments import Float64, Moments, correlation, standardization
 
-RULES = "correlation, n - 1, largest loading positive; 1"
-"""Names the conventions above. Part of a PCA's version: changed whenever the same features would give another one."""
+RULES = "correlation, n - 1, largest loading positive; 2"
+"""Names the conventions above. Part of the version of a PCA and its results: changed whenever equal features would give
+others."""
+
+_BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +98,20 @@ def fit_pca(moments: Moments, components: float) -> Pca:
 
 
 def project(pca: Pca, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """float32[n, d] -> float32[n, k]: standardized, then projected, in float64 with one BLAS thread."""
+    """float32[n, d] -> float32[n, k]: standardized, then projected, in float64 with one BLAS thread.
+
+    A row's projection depends on this row alone, to the last bit, whatever rows are around it.
+    """
     inverse = np.divide(1.0, pca.scale, out=np.zeros_like(pca.scale), where=pca.scale > 0)
+    projected = np.empty((len(features), len(pca.components)), np.float32)
+    # In blocks of one size, the last one filled up: BLAS sums in an order that depends on the shape of the matrix.
+    block = np.zeros((_BLOCK_ROWS, len(pca.mean)))
     with threadpool_limits(limits=1):
-        return (((features - pca.mean) * inverse) @ pca.components.T).astype(np.float32)
+        for start in range(0, len(features), _BLOCK_ROWS):
+            rows = features[start : start + _BLOCK_ROWS]
+            block[: len(rows)] = (rows - pca.mean) * inverse
+            projected[start : start + len(rows)] = (block @ pca.components.T)[: len(rows)]
+    return projected
 
 
 def dump_pca(pca: Pca) -> bytes:
