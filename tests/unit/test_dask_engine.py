@@ -188,8 +188,8 @@ class TestAddresses:
             DaskEngine(scheduler=address)
         assert "--scheduler" in error.value.hint
 
-    @pytest.mark.timeout(20)
-    def test_a_place_where_no_scheduler_is_is_a_clear_error(self) -> None:
+    def test_a_place_where_no_scheduler_is_is_a_clear_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("engines.dask_engine._CONNECT_SECONDS", 1)
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             with pytest.raises(InputError, match="no Dask scheduler answers"):
