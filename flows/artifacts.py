@@ -66,10 +66,13 @@ def progress_of(engine: Engine, stage: str) -> Iterator[None]:
         engine.on_progress = former
 
 
-def publish_summary(output: str, record: dict[str, Any]) -> None:
-    """The summary of a run as markdown, the time per stage as a table, and a link to the report."""
-    create_markdown_artifact(summary_markdown(output, record), key="summary", description=f"What is in {output}")
-    timings = record["timings"]
+def publish_summary(output: str, record: dict[str, Any], timings: dict[str, float], *, unchanged: bool = False) -> None:
+    """The summary of what is published as markdown, this run's time per stage as a table, and a link to the report.
+
+    `unchanged`: this run found it published by a former one.
+    """
+    markdown = summary_markdown(output, record, unchanged=unchanged)
+    create_markdown_artifact(markdown, key="summary", description=f"What is in {output}")
     total = sum(timings.values())
     rows: list[dict[str, str | float]] = [
         {"stage": stage, "seconds": round(seconds, 1), "share": f"{seconds / total:.0%}" if total else ""}
@@ -82,7 +85,7 @@ def publish_summary(output: str, record: dict[str, Any]) -> None:
     )
 
 
-def summary_markdown(output: str, record: dict[str, Any]) -> str:
+def summary_markdown(output: str, record: dict[str, Any], *, unchanged: bool = False) -> str:
     """Counts, rejects by reason, variance, cost, and where everything lies."""
     counts = record["counts"]
     storage = open_storage(output)
@@ -90,6 +93,11 @@ def summary_markdown(output: str, record: dict[str, Any]) -> str:
     lines = [
         f"# {counts['projected']:,} images in {record['components']:,} dimensions",
         "",
+        *(
+            [f"This run had nothing to do: the figures are of the run of {record['finished']}.", ""]
+            if unchanged
+            else []
+        ),
         "| images | count | |",
         "|:--|--:|:--|",
         f"| listed | {counts['listed']:,} | of {counts['labels']:,} classes |",

@@ -18,6 +18,8 @@ from engines.core.images import REASONS, RejectedImageError, decode
 from engines.core.storage import Storage, open_storage, read_ahead
 from flows import charts
 
+REPORT = "report.html"
+
 _POINTS = 3000
 """Rows the charts and the neighbours are drawn from: spread over all parts, so a report costs the same at any scale."""
 _PARTS = 24
@@ -50,7 +52,7 @@ def write_report(output: str, record: dict[str, Any]) -> None:
         timings=charts.timings(record["timings"]),
         neighbours=_neighbours(record["source"], sample["path"].to_pylist(), labels, values),
     )
-    storage.write("report.html", page.encode())
+    storage.write(REPORT, page.encode())
 
 
 def _sample(storage: Storage, parts: list[dict[str, Any]]) -> pa.Table:

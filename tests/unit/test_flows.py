@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +12,17 @@ from prefect.states import Failed
 
 from engines.base import Engine, FeaturizeReport, FitReport, ProjectReport
 from engines.core.errors import ContractError, InputError, RejectsError, StageError, StorageError, TransientError
-from flows import fruit_features, logs
+from engines.core.run_record import publish
+from flows import fruit_features, logs, parity_check
 from flows.artifacts import link_to, summary_markdown
 from flows.emr_block import EmrSettingsBlock
 from flows.progress import throttled
-from flows.record import outcome
+from flows.record import all_done_before, outcome, published_as
 
 TASKS = [
     getattr(fruit_features, f"{stage}_task")
-    for stage in ("model", "index", "featurize", "fit_pca", "project", "publish")
-]
+    for stage in ("model", "index", "featurize", "fit_pca", "project", "publish", "leave")
+] + [parity_check.compare_task]
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -49,9 +51,71 @@ def test_the_outcome_says_what_was_done_and_what_was_there() -> None:
         replace(FITTED, reused=True),
         replace(PROJECTED, reused=990),
     )
-    assert outcome(featurized, fitted, projected) == f"Nothing to do, all was done by a former run: {whole}"
-    assert "Nothing to do" not in outcome(featurized, FITTED, projected)
-    assert "Nothing to do" not in outcome(featurized, fitted, PROJECTED)
+    assert outcome(featurized, fitted, projected) == f"Published what former runs had done: {whole}"
+    nothing = outcome(featurized, fitted, projected, unchanged=True)
+    assert nothing == f"Nothing to do, all was done by a former run: {whole}"
+    assert all_done_before(featurized, fitted, projected)
+    assert not all_done_before(resumed, fitted, projected)
+    assert not all_done_before(featurized, FITTED, projected)
+    assert not all_done_before(featurized, fitted, PROJECTED)
+
+
+PUBLISHED: dict[str, Any] = {
+    "source": "/photos",
+    "results": "results/p",
+    "counts": {"listed": 10, "reused": 0, "left_out": 1},
+    "parameters": {"engine": "dask", "workers": 2, "scheduler": None, "emr": None, "glob": "*.jpg"},
+    "engine": "dask",
+    "engine_details": {"workers": 2},
+    "versions": {"prefect": "3.8.8"},
+    "timings": {"featurize": 12.5},
+    "finished": "2026-01-01T00:00:00+00:00",
+    "parts": [{"key": "results/p/part-0", "rows": 10, "sha256": "0"}],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timings": {"featurize": 0.1}},
+        {"finished": "2026-01-02T00:00:00+00:00"},
+        {"engine": "spark", "engine_details": {"scheduler": "local[2]"}},
+        {"versions": {"prefect": "3.9.0"}},
+        {"counts": {"listed": 10, "reused": 10, "left_out": 1}},
+        {"parameters": {"engine": "spark", "workers": 1, "scheduler": "local[2]", "emr": {}, "glob": "*.jpg"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_facts_of_a_run_that_did_nothing_do_not_replace_those_of_the_run_that_did(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    publish(str(tmp_path), PUBLISHED)
+    found = published_as(str(tmp_path), PUBLISHED | change)
+    assert found is not None
+    assert {name: found[name] for name in PUBLISHED} == PUBLISHED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": "/other"},
+        {"results": "results/q"},
+        {"counts": {"listed": 10, "reused": 10, "left_out": 2}},
+        {"parameters": {**PUBLISHED["parameters"], "glob": "*.j*"}},
+        {"parts": [{"key": "results/p/part-0", "rows": 10, "sha256": "1"}]},
+        {"new": "what a later version says"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_else_differs_is_published(tmp_path: Path, change: dict[str, Any]) -> None:
+    publish(str(tmp_path), PUBLISHED)
+    assert published_as(str(tmp_path), PUBLISHED | change) is None
+
+
+def test_what_is_not_there_or_damaged_is_published(tmp_path: Path) -> None:
+    assert published_as(str(tmp_path), PUBLISHED) is None
+    (tmp_path / "run.json").write_text("{")
+    assert published_as(str(tmp_path), PUBLISHED) is None
 
 
 @pytest.mark.parametrize(
@@ -79,6 +143,12 @@ def record(**details: Any) -> dict[str, Any]:
         "engine": "emr-serverless",
         "engine_details": details,
     }
+
+
+def test_the_summary_of_a_run_that_did_nothing_says_whose_figures_it_shows(tmp_path: Path) -> None:
+    text = summary_markdown(str(tmp_path), record() | {"finished": "2026-01-01T00:00:00+00:00"}, unchanged=True)
+    assert "This run had nothing to do: the figures are of the run of 2026-01-01T00:00:00+00:00." in text
+    assert "nothing to do" not in summary_markdown(str(tmp_path), record())
 
 
 def test_the_summary_has_rejects_by_reason_and_marks_weights_that_were_made_up(tmp_path: Any) -> None:

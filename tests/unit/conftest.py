@@ -1,0 +1,43 @@
+"""The command line, and photos for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import GOOD, CommandLine
+from tests.conftest import write_photos
+from tests.e2e.prefect_kit import PrefectKit
+
+
+@pytest.fixture(scope="session")
+def fruits(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """For calls that end before Prefect is needed: there is no server."""
+    return CommandLine(PrefectKit(tmp_path_factory.mktemp("no-prefect"), port=9))
+
+
+@pytest.fixture(scope="session")
+def served_fruits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """For runs: one server for all, as starting one takes longer than all else."""
+    kit = PrefectKit(tmp_path_factory.mktemp("prefect"))
+    try:
+        kit.start_server()
+        yield CommandLine(kit)
+    finally:
+        kit.close()
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 photos of 6 classes, 3 files that are none, and 2 that the glob leaves out."""
+    source = write_photos(tmp_path_factory.mktemp("cli") / "photos", images=GOOD, classes=6)
+    folder = next(source.iterdir())
+    whole = next(folder.glob("*.jpg")).read_bytes()
+    (folder / "empty.jpg").touch()
+    (folder / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("not a photo")
+    (folder / "UPPER.JPG").write_bytes(whole)
+    (folder / "notes.txt").touch()
+    return source
