@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from prefect import flow, tags, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect import flow, tags
+from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
-from prefect.tasks import Task
+from prefect.states import Cancelled, Completed, Failed
 
 from engines import create_engine
 from engines.base import (
@@ -27,49 +25,26 @@ from engines.base import (
     ProjectRequest,
 )
 from engines.core.contracts import check_featurized, check_projected, check_rejects
-from engines.core.errors import FruitsError, TransientError
+from engines.core.errors import FruitsError
 from engines.core.lease import Lease, exclusive
 from engines.core.model import Model, publish_model
 from engines.core.network import prepare_model
 from engines.core.pca import check_enough_images
-from engines.core.run_record import publish
+from engines.core.run_record import KEY, publish
 from engines.core.storage import open_storage
 from flows import artifacts
 from flows import parameters as form
 from flows.aws import RunLog, emr_overrides, job_log
+from flows.cancellation import stopped_when_cancelled
 from flows.hooks import stop_jobs
 from flows.logs import running
-from flows.record import Clock, outcome, record_of
-from flows.report import write_report
+from flows.record import Clock, all_done_before, outcome, published_as, record_of
+from flows.report import REPORT, write_report
 from flows.settings import RunSettings, cache_folder, check_settings
-
-P = ParamSpec("P")
-Outcome = TypeVar("Outcome")
+from flows.stages import called, stage
 
 
-def _may_heal(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether another attempt can help. What was done is kept, so a retry does only what is missing."""
-    return isinstance(state.data, TransientError)
-
-
-def _stage(name: str) -> Callable[[Callable[P, Outcome]], Task[P, Outcome]]:
-    # Engines and reports stay in this process: nothing of a stage is worth caching or storing by Prefect.
-    return task(
-        name=name,
-        retries=2,
-        retry_delay_seconds=[5, 30],
-        retry_condition_fn=_may_heal,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )
-
-
-def _called(stage: Task[P, Outcome], name: str) -> Task[P, Outcome]:
-    """The task, with `name` as the name of its run; a function, because Prefect would fill in braces in a text."""
-    return stage.with_options(task_run_name=lambda: name)
-
-
-@_stage("model")
+@stage("model")
 def model_task(weights: str, runtime: str, output: str) -> Model:
     """Convert the network (or take it from the cache) and put it into the output."""
     model = prepare_model(weights, runtime, cache_folder())
@@ -77,41 +52,51 @@ def model_task(weights: str, runtime: str, output: str) -> Model:
     return model
 
 
-@_stage("index")
+@stage("index")
 def index_task(engine: Engine, request: IndexRequest) -> IndexReport:
     """List the images of the source."""
     return engine.index(request)
 
 
-@_stage("featurize")
+@stage("featurize")
 def featurize_task(engine: Engine, request: FeaturizeRequest) -> FeaturizeReport:
     """Compute the features that are not there yet."""
     with artifacts.progress_of(engine, "featurize"):
         return engine.featurize(request)
 
 
-@_stage("fit_pca")
+@stage("fit_pca")
 def fit_pca_task(engine: Engine, request: FitRequest) -> FitReport:
     """Fit standardization and PCA."""
     with artifacts.progress_of(engine, "fit_pca"):
         return engine.fit_pca(request)
 
 
-@_stage("project")
+@stage("project")
 def project_task(engine: Engine, request: ProjectRequest) -> ProjectReport:
     """Project the features."""
     with artifacts.progress_of(engine, "project"):
         return engine.project(request)
 
 
-@_stage("publish")
+@stage("publish")
 def publish_task(lease: Lease, output: str, record: dict[str, Any]) -> str:
     """Write the report, then replace run.json: from here on readers see the new results."""
     lease.check()
     write_report(output, record)
     publish(output, record)
-    artifacts.publish_summary(output, record)
-    return open_storage(output).uri("run.json")
+    artifacts.publish_summary(output, record, record["timings"])
+    return open_storage(output).uri(KEY)
+
+
+@stage("publish")
+def leave_task(lease: Lease, output: str, published: dict[str, Any], timings: dict[str, float]) -> str:
+    """Leave run.json as it is, with the timings of the run that did the work; make the report if it is gone."""
+    lease.check()
+    if not open_storage(output).exists(REPORT):
+        write_report(output, published)
+    artifacts.publish_summary(output, published, timings, unchanged=True)
+    return open_storage(output).uri(KEY)
 
 
 def _run_name() -> str:
@@ -198,19 +183,22 @@ def fruit_features(
             job_log(settings.engine, RunLog(get_run_logger())),
             exclusive(settings.output, f"flow run {flow_run.name}") as lease,
             running(stages),
+            stopped_when_cancelled(),
         ):
             return _run(stages, settings, lease)
     except FruitsError as error:
         get_run_logger().error("%s", error)
         # Returned, not raised: Prefect puts words of its own in front of what is raised.
         return Failed(message=str(error), data=error)
+    except CancelledRun as stop:
+        return Cancelled(message=str(stop))
 
 
 def _run(engine: Engine, settings: RunSettings, lease: Lease) -> State[str]:
     source, output = settings.source, settings.output
     logger = get_run_logger()
     clock = Clock()
-    indexed = _called(index_task, f"index · {source}")(
+    indexed = called(index_task, f"index · {source}")(
         engine,
         IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size, settings.images),
     )
@@ -219,11 +207,11 @@ def _run(engine: Engine, settings: RunSettings, lease: Lease) -> State[str]:
     logger.info("%s of %s classes in %s shards", images, f"{indexed.labels:,}", f"{indexed.shards:,}")
     if settings.components >= 1:
         check_enough_images(indexed.listed, settings.components)
-    model = _called(model_task, f"model · {os.path.basename(settings.weights)}")(
+    model = called(model_task, f"model · {os.path.basename(settings.weights)}")(
         settings.weights, settings.runtime, output
     )
     clock.lap("model")
-    featurized = _called(featurize_task, f"featurize · {images}")(
+    featurized = called(featurize_task, f"featurize · {images}")(
         engine, FeaturizeRequest(source, output, indexed.catalog, model.fingerprint)
     )
     clock.lap("featurize")
@@ -238,15 +226,19 @@ def _run(engine: Engine, settings: RunSettings, lease: Lease) -> State[str]:
     check_featurized(indexed.listed, featurized.featurized, rejected)
     check_rejects(featurized.listed, featurized.rejected, settings.max_rejects, output)
     check_enough_images(featurized.featurized, settings.components)
-    fitted = _called(fit_pca_task, f"fit PCA · {featurized.featurized:,} images")(
+    fitted = called(fit_pca_task, f"fit PCA · {featurized.featurized:,} images")(
         engine, FitRequest(output, indexed.catalog, model.fingerprint, settings.components)
     )
     clock.lap("fit_pca")
-    projected = _called(project_task, f"project · {featurized.featurized:,} images")(
+    projected = called(project_task, f"project · {featurized.featurized:,} images")(
         engine, ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca)
     )
     clock.lap("project")
     check_projected(featurized.featurized, projected.projected)
     record = record_of(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
-    location = _called(publish_task, f"publish · {output}")(lease, output, record)
-    return Completed(message=outcome(featurized, fitted, projected), data=location)
+    published = published_as(output, record) if all_done_before(featurized, fitted, projected) else None
+    if published is None:
+        location = called(publish_task, f"publish · {output}")(lease, output, record)
+    else:
+        location = called(leave_task, f"leave as it is · {output}")(lease, output, published, clock.timings)
+    return Completed(message=outcome(featurized, fitted, projected, unchanged=published is not None), data=location)

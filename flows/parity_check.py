@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from engines import create_engine
 from engines.core.comparison import RESULT_TOLERANCE
 from engines.core.errors import FruitsError
 from engines.core.run_record import read_record
-from engines.core.storage import normalize_location
+from engines.core.storage import is_folder, normalize_location
 from engines.parity import Difference, compare_published
 from flows import artifacts
 from flows import parameters as form
+from flows.aws import emr_overrides, resolve_emr
+from flows.cancellation import stopped_when_cancelled
 from flows.logs import running
+from flows.stages import called, stage
 
 _ROWS_SHOWN = 20
 
 
-@task(name="compare", cache_policy=NO_CACHE, persist_result=False, task_run_name="compare · {images} images")
-def compare_task(output: str, images: int) -> list[Difference]:
+@stage("compare")
+def compare_task(output: str, record: dict[str, Any], images: int) -> list[Difference]:
     """Compute a sample of the published rows again on a local Dask engine, and compare."""
     engine = create_engine("dask")
     with running(engine), artifacts.progress_of(engine, "parity"):
-        return compare_published(engine, output, read_record(output), images)
+        return compare_published(engine, output, record, images)
 
 
 def _run_name() -> str:
@@ -38,7 +42,7 @@ def _run_name() -> str:
 
 
 @flow(name="parity-check", flow_run_name=_run_name, persist_result=False)
-def parity_check(output: form.Output, images: form.Images = 500) -> State[int]:
+def parity_check(output: form.Output, images: form.Images = 500, emr: form.Emr = None) -> State[int]:
     """Compute a sample of published rows again on this machine, and fail if they differ.
 
     On the kind of CPU the features were computed on, rows must be the same bit for bit; on another one they must agree
@@ -47,20 +51,34 @@ def parity_check(output: form.Output, images: form.Images = 500) -> State[int]:
     Args:
         output: Folder or URL of published results.
         images: Size of the sample; chosen by hash, so the same each time.
+        emr: For results or photos on S3, the name of an EMR settings block, or settings: their region and credentials
+            are used. For folders it is not looked at.
 
     Returns:
         The number of images compared.
     """
     try:
         output = normalize_location(output)
-        differences = compare_task(output, images)
+        _use_credentials(output, emr)
+        record = read_record(output)
+        _use_credentials(record["source"], emr)
+        with stopped_when_cancelled():
+            differences = called(compare_task, f"compare · {images:,} images")(output, record, images)
     except FruitsError as error:
         get_run_logger().error("%s", error)
         return Failed(message=str(error), data=error)
+    except CancelledRun as stop:
+        return Cancelled(message=str(stop))
     message = _report(output, differences)
     if all(difference.within_tolerance for difference in differences):
         return Completed(message=message, data=len(differences))
     return Failed(message=message)
+
+
+def _use_credentials(location: str, emr: str | dict[str, Any] | None) -> None:
+    """Set this process to the region and the credentials that `emr` names, when `location` is not a folder."""
+    if emr is not None and not is_folder(location):
+        resolve_emr(emr_overrides(emr))
 
 
 def _report(output: str, differences: list[Difference]) -> str:

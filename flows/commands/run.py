@@ -117,27 +117,37 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
     # Neither Prefect's server nor its client reports to its makers, or says in the terminal that it does.
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     from rich.console import Console
+    from rich.text import Text
 
     from engines.core.run_record import read_record
-    from flows import terminal
+    from flows import temporary_server, terminal
     from flows.summary import summary
 
-    # Python's default ends the process without its exit handlers, and Prefect's temporary server would stay behind.
+    # Python's default ends the process without its exit handlers, and workers would stay behind.
     signal.signal(signal.SIGTERM, _exit)
-    # Prefect takes ten seconds to be imported and to start a server of its own.
+    # Prefect's server takes some seconds to start: beside what is imported below.
+    server = temporary_server.begin(verbose=verbose)
     with terminal.progress_bar("starting") as listener:
         from flows.aws import Terminal, job_log
         from flows.fruit_features import fruit_features
         from flows.progress import watching
+        from flows.record import NOTHING_TO_DO
 
         terminal.set_log(verbose)
         # Prefect's console log shows these lines too, when it is shown.
         lines = contextlib.nullcontext() if verbose else job_log(settings.engine, Terminal())
+        if server is not None:
+            server.use()
         with watching(listener), lines:
-            fruit_features(**asdict(settings))
-    Console(highlight=False).print(summary(settings.output, read_record(settings.output)))
+            state = fruit_features(**asdict(settings), return_state=True)
+        if state.is_cancelled():
+            raise KeyboardInterrupt  # on Prefect's page; as by Ctrl-C here
+        state.result()  # raises what made the run fail
+    console = Console(highlight=False)
+    if state.message and state.message.startswith(NOTHING_TO_DO):
+        console.print(Text(f"{NOTHING_TO_DO}."))
+    console.print(summary(settings.output, read_record(settings.output)))
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
