@@ -44,6 +44,9 @@ def stopped_when_cancelled() -> Iterator[None]:
         raise
     finally:
         watch.stop()
+    if watch.asks():
+        # Nothing but Cancelled may follow Cancelling, so this run would stay in it.
+        raise CancelledRun("Cancelled, but all was done by then")
 
 
 class _Watch(threading.Thread):
@@ -61,22 +64,26 @@ class _Watch(threading.Thread):
         with self._lock:
             self._stopped.set()
 
+    def asks(self) -> bool:
+        """Whether the run is to be cancelled, or is; False while the server is away."""
+        try:
+            with get_client(sync_client=True) as client:
+                state = client.read_flow_run(self._run_id).state
+        except httpx.HTTPError:
+            return False
+        return state is not None and (state.is_cancelling() or state.is_cancelled())
+
     def run(self) -> None:
         """See threading.Thread."""
         since: float | None = None
-        with get_client(sync_client=True) as client:
-            while not self._stopped.wait(_POLL_SECONDS):
-                try:
-                    state = client.read_flow_run(self._run_id).state
-                except httpx.HTTPError:
-                    continue  # the server is away; so is whoever could cancel
-                if state is None or not (state.is_cancelling() or state.is_cancelled()):
-                    since = None
-                    continue
-                since = since if since is not None else time.monotonic()
-                if time.monotonic() - since >= _WORKER_SECONDS:
-                    self._end()
-                    return
+        while not self._stopped.wait(_POLL_SECONDS):
+            if not self.asks():
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since >= _WORKER_SECONDS:
+                self._end()
+                return
 
     def _end(self) -> None:
         with self._lock:

@@ -9,6 +9,9 @@ import typer
 from engines.core.errors import FruitsError, InputError
 from flows.commands import demo, emr, parity, parity_check, run, sample, show
 
+_INTERRUPTED = 130
+"""Typer's exit code after Ctrl-C."""
+
 app = typer.Typer(
     name="fruits",
     help="Turn large image collections into compact features: MobileNetV2, standardize, PCA.",
@@ -34,9 +37,10 @@ def main() -> None:
         if error.hint:
             console.print(Text(error.hint))
         sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        typer.echo("\nstopped; what was done is kept, the same command goes on from there", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            typer.echo("\nstopped; what was done is kept, the same command goes on from there", err=True)
+        raise
 
 
 if __name__ == "__main__":

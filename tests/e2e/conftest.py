@@ -64,6 +64,12 @@ def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def photos_for_a_minute(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4,000 made-up photos: for runs that are not meant to get to their end."""
+    return write_photos(tmp_path_factory.mktemp("minute") / "photos", images=4000, classes=10)
+
+
+@pytest.fixture(scope="session")
 def finished(
     deployed: PrefectKit, few_photos: Path, weights: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, str]:

@@ -214,3 +214,11 @@ def processes_of(run: str) -> list[int]:
         if f"PREFECT__FLOW_RUN_ID={run}".encode() in environment and state != "Z":
             found.append(int(folder.name))
     return found
+
+
+def program_of(process: int) -> str:
+    """The name of the program a process runs, such as java."""
+    try:
+        return Path("/proc", str(process), "comm").read_text().strip()
+    except OSError:
+        return ""  # gone
