@@ -12,7 +12,7 @@ RUN := $(UV) run --no-sync
 SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 PYTEST := $(RUN) pytest
 
-.PHONY: help setup demo prefect test test-spark40 test-all test-aws test-e2e check format java emr-package benchmark clean
+.PHONY: help setup demo prefect test test-spark40 test-all test-aws test-e2e screenshots check format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ test-aws: setup java ## The EMR engines against a stand-in that checks requests 
 
 test-e2e: setup ## Deployments on a real Prefect server with a real worker.
 	$(PYTEST) tests/e2e
+
+screenshots: setup ## Take pictures of Prefect's page during and after a run, into ./screenshots; needs Chromium.
+	$(RUN) python -m tests.e2e.screenshots screenshots
 
 emr-package: setup ## Build the archive that jobs on EMR run in; prints its name and size.
 	@$(RUN) python -m deployments.package

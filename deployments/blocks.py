@@ -23,7 +23,8 @@ from pydantic import SecretStr
 
 from engines.core.errors import FruitsError, InputError
 from engines.emr.settings import EmrSettings, load_settings
-from flows.commands.emr import Config, Setting, parse_settings
+from flows.commands.emr import parse_settings
+from flows.commands.options import Config, Setting
 from flows.emr_block import EmrSettingsBlock
 
 

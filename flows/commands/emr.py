@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands.options import Config, Setting
+
 if TYPE_CHECKING:
     from engines.emr.protocol import JobRunner, JobStatus
     from engines.emr.settings import EmrSettings
 
 DIST = Path("dist", "emr")
 
-Config = Annotated[str | None, typer.Option(help="File with an [emr] table; fruits.toml here by default.")]
-Setting = Annotated[
-    list[str] | None,
-    typer.Option("--emr", help="One setting of the [emr] table; may be repeated.", metavar="NAME=VALUE"),
-]
 Engine = Annotated[str, typer.Option(help="emr-serverless or emr-cluster.")]
 Run = Annotated[str, typer.Argument(help="The run's id, as `fruits emr status` and run.json name it.", metavar="RUN")]
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands import options
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -22,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def parity(
     a: Annotated[str, typer.Argument(help="Folder or URL of published results.", metavar="OUTPUT_A")],
     b: Annotated[str, typer.Argument(help="Folder or URL of published results.", metavar="OUTPUT_B")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Compare two outputs, made by any engines, anywhere.
 

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import options
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -17,25 +19,19 @@ def register(app: typer.Typer) -> None:
 
 
 def parity_check(
-    source: Annotated[str, typer.Argument(help="Folder or URL of the images.", metavar="SOURCE")],
+    source: options.Source,
     images: Annotated[int, typer.Option(help="Size of the sample; chosen by hash, the same each time.", min=1)] = 300,
     engines: Annotated[str, typer.Option(help="The two engines to compare.", metavar="ENGINE,ENGINE")] = "dask,spark",
-    components: Annotated[
-        str, typer.Option(help="Number of PCA components, or the share of variance to explain.", metavar="128|0.95")
-    ] = "128",
-    weights: Annotated[
-        str, typer.Option(help="Weights of MobileNetV2 without head.", metavar="imagenet|random|FILE")
-    ] = "imagenet",
-    glob: Annotated[str, typer.Option(help="Which file names are images; upper and lower case differ.")] = "*.jpg",
-    shard_size: Annotated[int, typer.Option(help="Images per shard, on average.", min=1)] = 32,
-    workers: Annotated[int | None, typer.Option(help="Worker processes of each engine; all cores by default.")] = None,
+    components: options.Components = "128",
+    weights: options.Weights = "imagenet",
+    glob: options.Glob = "*.jpg",
+    shard_size: options.ShardSize = 32,
+    workers: options.Workers = None,
     output: Annotated[
         str | None, typer.Option(help="Keep the outputs in DIR/ENGINE; by default they are removed.", metavar="DIR")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures of the comparisons as JSON.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the log of Prefect and of the engines.")
-    ] = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Run a sample of SOURCE on Dask and on Spark, and compare what comes out.
 

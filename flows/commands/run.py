@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from engines import EMR_ENGINES, ENGINES
-from flows.commands import emr as emr_options
+from flows.commands import options
+from flows.commands.emr import parse_settings
 from flows.settings import RunSettings, check_settings
 
 
@@ -23,23 +24,19 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    source: Annotated[str, typer.Argument(help="Folder or URL (file://, s3://) of the images.", metavar="SOURCE")],
-    output: Annotated[str, typer.Argument(help="Folder or URL for the results.", metavar="OUTPUT")],
+    source: options.Source,
+    output: options.Output,
     engine: Annotated[str, typer.Option(help=f"Where the stages run: {', '.join(ENGINES)}.")] = "dask",
-    components: Annotated[
-        str, typer.Option(help="Number of PCA components, or the share of variance to explain.", metavar="128|0.95")
-    ] = "128",
-    weights: Annotated[
-        str, typer.Option(help="Weights of MobileNetV2 without head.", metavar="imagenet|random|FILE")
-    ] = "imagenet",
+    components: options.Components = "128",
+    weights: options.Weights = "imagenet",
     runtime: Annotated[
         str, typer.Option(help="What runs the network; tensorflow is the reference.", metavar="litert|tensorflow")
     ] = "litert",
-    glob: Annotated[str, typer.Option(help="Which file names are images; upper and lower case differ.")] = "*.jpg",
+    glob: options.Glob = "*.jpg",
     per_class: Annotated[int | None, typer.Option(help="At most so many images of each class.")] = None,
     images: Annotated[int | None, typer.Option(help="At most so many images in all.")] = None,
-    shard_size: Annotated[int, typer.Option(help="Images per shard, on average: the unit of work and retry.")] = 512,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")] = None,
+    shard_size: options.ShardSize = 512,
+    workers: options.Workers = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -52,11 +49,9 @@ def run(
     max_cost: Annotated[
         float | None, typer.Option(help="On EMR: stop before the estimate exceeds so many US dollars.")
     ] = None,
-    emr: emr_options.Setting = None,
-    config: emr_options.Config = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the log of Prefect and of the engine.")
-    ] = False,
+    emr: options.Setting = None,
+    config: options.Config = None,
+    verbose: options.Verbose = False,
 ) -> None:
     """Featurize the images of SOURCE and reduce them with PCA, into OUTPUT.
 
@@ -91,7 +86,7 @@ def _emr_settings(
     from engines.core.errors import InputError
     from engines.emr.settings import load_settings
 
-    overrides = emr_options.parse_settings(assignments) | ({} if max_cost is None else {"max_cost": max_cost})
+    overrides = parse_settings(assignments) | ({} if max_cost is None else {"max_cost": max_cost})
     if engine in EMR_ENGINES:
         return asdict(load_settings(overrides, config=config))
     if overrides:

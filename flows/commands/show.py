@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
+
+from flows.commands import options
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    output: Annotated[str, typer.Argument(help="Folder or URL of the results.", metavar="OUTPUT")],
+    output: options.Published,
 ) -> None:
     """Show what is published in OUTPUT, and where."""
     from rich.console import Console

@@ -216,9 +216,9 @@ def processes_of(run: str) -> list[int]:
     return found
 
 
-def program_of(process: int) -> str:
-    """The name of the program a process runs, such as java."""
+def command_of(process: int) -> str:
+    """The command line of a process."""
     try:
-        return Path("/proc", str(process), "comm").read_text().strip()
+        return Path("/proc", str(process), "cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""  # gone

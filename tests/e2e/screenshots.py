@@ -1,4 +1,4 @@
-"""Pictures of Prefect's page during and after a run: `python -m tests.e2e.screenshots FOLDER`.
+"""Pictures of Prefect's page during and after a run: `make screenshots`, or `python -m tests.e2e.screenshots FOLDER`.
 
 Needs Chromium (Debian, Ubuntu: apt-get install chromium; else CHROMIUM=/path/to/it), and takes about two minutes.
 """
@@ -29,9 +29,13 @@ ARGUMENTS = [
 
 def main(target: Path) -> None:
     """Start a server and a worker, run, and take the pictures."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        sys.exit("Chromium was not found. Debian, Ubuntu: apt-get install chromium; else CHROMIUM=/path/to/it")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if chromium is None or not Path(chromium).is_file():
+        sys.exit(
+            f"Chromium was not found{f' at {chromium}' if chromium else ''}."
+            " Debian, Ubuntu: apt-get install chromium; else CHROMIUM=/path/to/it"
+        )
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         kit = PrefectKit(Path(scratch, "prefect"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from engines import ENGINES
 from engines.core import tables
-from tests.e2e.prefect_kit import PrefectKit, wait_for
+from tests.e2e.prefect_kit import PrefectKit, command_of, processes_of, wait_for
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -109,17 +110,48 @@ def test_the_log_is_short_and_says_what_matters(deployed: PrefectKit, finished: 
     assert len(log.splitlines()) < 30, log
 
 
-def test_a_run_with_nothing_to_do_ends_in_seconds_and_says_so(
+def test_a_run_with_nothing_to_do_starts_nothing_changes_nothing_and_says_so(
     prefect: PrefectKit, finished: Finished, few_photos: Path, weights: str
 ) -> None:
-    run = prefect.run(
-        "fruit-features/laptop",
-        source=str(few_photos), output=str(finished[1]), weights=weights, components=8, shard_size=16, max_rejects=0.05,
-    )  # fmt: skip
-    found = prefect.wait(run)
+    _, output, _ = finished
+    record = (output / "run.json").read_bytes()
+    run = again(prefect, few_photos, output, weights)
+    workers = set()
+
+    def ended() -> bool:
+        workers.update(process for process in processes_of(run) if "spawn_main" in command_of(process))
+        return prefect.flow_run(run)["state_type"] in ("COMPLETED", "FAILED", "CRASHED")
+
+    wait_for(ended, 150, prefect.log(run))
+    found = prefect.flow_run(run)
     assert found["state"]["message"].startswith("Nothing to do, all was done by a former run: 60 images")
-    assert found["total_run_time"] < 20
-    assert prefect.artifacts(run)["featurize-progress"]["description"] == "featurize: all done by a former run"
+    assert not workers
+    assert (output / "run.json").read_bytes() == record
+    artifacts = prefect.artifacts(run)
+    assert artifacts["featurize-progress"]["description"] == "featurize: all done by a former run"
+    assert "This run had nothing to do" in artifacts["summary"]["data"]
+
+
+def again(prefect: PrefectKit, photos: Path, output: Path, weights: str) -> str:
+    """Start the finished run once more, on this output."""
+    return prefect.run(
+        "fruit-features/laptop",
+        source=str(photos), output=str(output), weights=weights, components=8, shard_size=16, max_rejects=0.05,
+    )  # fmt: skip
+
+
+def test_counts_that_do_not_add_up_fail_the_run_with_the_reason(
+    prefect: PrefectKit, copy_of_finished: Path, few_photos: Path, weights: str
+) -> None:
+    published = (copy_of_finished / "run.json").read_bytes()
+    shard = next((copy_of_finished / "features").glob("*.parquet"))
+    counts = tables.metadata_of(pq.read_schema(shard))
+    table = tables.from_parquet(shard.read_bytes())
+    shard.write_bytes(tables.to_parquet(table, {**counts, "featurized": counts["featurized"] - 1}))
+    found = prefect.wait(again(prefect, few_photos, copy_of_finished, weights))
+    assert found["state_type"] == "FAILED"
+    assert found["state"]["message"].startswith("61 images were listed, but 59 featurized and 1 rejected")
+    assert (copy_of_finished / "run.json").read_bytes() == published
 
 
 def test_a_failure_has_its_reason_as_state_message(

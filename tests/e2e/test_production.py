@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.aws.conftest import (  # noqa: F401 - fixtures
 )
 from tests.aws.stand_in import StandIn
 from tests.e2e.prefect_kit import PROJECT, PrefectKit, wait_for
+from tests.s3 import Aws
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -89,6 +91,24 @@ def test_a_run_on_emr_serverless_completes_with_settings_and_credentials_from_bl
     assert "https://console.aws.amazon.com/s3/object/" in summary
     assert SECRET not in production.log(run)
     assert read_record(setup.output)["counts"]["projected"] == PHOTOS
+
+
+def test_published_results_on_s3_are_checked_with_the_credentials_of_the_block(
+    production: PrefectKit,
+    finished: tuple[str, Path, str],
+    aws: Aws,
+    bucket: str,
+) -> None:
+    output = finished[1]
+    aws.put(bucket, {f"out/{path.relative_to(output)}": path.read_bytes() for path in output.rglob("*.*")})
+    checked = production.run("parity-check/nightly", output=f"s3://{bucket}/out", images=25)
+    without = production.run("parity-check/nightly", output=f"s3://{bucket}/out", images=25, emr=None)
+    found = production.wait(checked)
+    assert found["state"]["message"] == "all 25 images are the same bit for bit", production.log(checked)
+    assert SECRET not in production.log(checked)
+    found = production.wait(without)
+    assert found["state_type"] == "FAILED"
+    assert "credentials" in found["state"]["message"]
 
 
 def test_cancelling_stops_the_job(
