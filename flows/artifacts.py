@@ -35,20 +35,25 @@ def progress_of(engine: Engine, stage: str) -> Iterator[None]:
     """
     key = f"{stage.replace('_', '-')}-progress"
     name, unit = _SHOWN.get(stage, stage), _UNITS.get(stage, "images")
-    artifact = cast(UUID, create_progress_artifact(progress=0.0, key=key, description=f"{name}: not begun"))
     logger = get_run_logger()
+    artifact: UUID | None = None
     shown = False
+
+    def put(percent: float, text: str) -> None:
+        nonlocal artifact
+        try:
+            if artifact is None:
+                artifact = cast(UUID, create_progress_artifact(progress=percent, key=key, description=text))
+            else:
+                update_progress_artifact(artifact, progress=percent, description=text)
+        except httpx.HTTPError as error:
+            logger.warning("The progress on Prefect's page stands still: %s", error)
 
     def show(progress: Progress) -> None:
         nonlocal shown
+        shown = True
         percent = 100.0 * progress.done / progress.total if progress.total else 100.0
-        text = f"{name}: {progress.done:,} of {progress.total:,} {unit}"
-        try:
-            update_progress_artifact(artifact, progress=percent, description=text)
-        except httpx.HTTPError as error:
-            logger.warning("The progress on Prefect's page stands still: %s", error)
-        else:
-            shown = True
+        put(percent, f"{name}: {progress.done:,} of {progress.total:,} {unit}")
 
     to_artifact = throttled(show)
 
@@ -56,12 +61,13 @@ def progress_of(engine: Engine, stage: str) -> Iterator[None]:
         tell(progress)
         to_artifact(progress)
 
+    put(0.0, f"{name}: not begun")
     former, engine.on_progress = engine.on_progress, listener
     try:
         yield
         if not shown:
             # A stage that finds everything done makes no progress of its own.
-            update_progress_artifact(artifact, progress=100.0, description=f"{name}: all done by a former run")
+            put(100.0, f"{name}: all done by a former run")
     finally:
         engine.on_progress = former
 

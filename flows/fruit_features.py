@@ -143,7 +143,7 @@ def fruit_features(
         images: At most so many images in all.
         shard_size: Images per shard on average: the unit of work, retry and commit.
         workers: Worker processes of the local engine; all cores by default.
-        scheduler: Address of a running cluster to use instead.
+        scheduler: The cluster to use instead: a Dask scheduler (tcp://HOST:8786) or a Spark master (spark://HOST:PORT).
         max_rejects: Share of images that may be rejected before the run fails.
         emr: For the EMR engines, the name of an EMR settings block, or settings; FRUITS_EMR_* and the config file
             fill in the rest.

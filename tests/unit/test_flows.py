@@ -6,14 +6,16 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
 import pytest
 from prefect.states import Failed
 
-from engines.base import Engine, FeaturizeReport, FitReport, ProjectReport
+from engines.base import Engine, FeaturizeReport, FitReport, Progress, ProjectReport
 from engines.core.errors import ContractError, InputError, RejectsError, StageError, StorageError, TransientError
 from engines.core.run_record import publish
-from flows import fruit_features, logs, parity_check
+from flows import artifacts, fruit_features, logs, parity_check
 from flows.artifacts import link_to, summary_markdown
 from flows.emr_block import EmrSettingsBlock
 from flows.progress import throttled
@@ -176,13 +178,37 @@ def test_a_block_hands_on_only_what_differs_from_the_defaults() -> None:
 
 
 def test_progress_is_shown_at_once_then_now_and_then_and_at_the_end() -> None:
-    from engines.base import Progress
-
     shown: list[int] = []
     listener = throttled(lambda progress: shown.append(progress.done))
     for done in range(101):
         listener(Progress("featurize", done, 100))
     assert shown == [0, 100]
+
+
+def test_a_stage_goes_on_while_its_progress_cannot_be_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown: list[tuple[float, str]] = []
+    away = [httpx.ConnectError("the server is away")]
+
+    def create(*, progress: float, key: str, description: str) -> UUID:
+        if away:
+            raise away.pop()
+        shown.append((progress, description))
+        return UUID(int=1)
+
+    def update(_: UUID, *, progress: float, description: str) -> None:
+        shown.append((progress, description))
+
+    monkeypatch.setattr(artifacts, "get_run_logger", lambda: logging.getLogger("the_run"))
+    monkeypatch.setattr(artifacts, "create_progress_artifact", create)
+    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
+    engine = _NoisyEngine()
+    with artifacts.progress_of(engine, "featurize"):
+        engine.on_progress(Progress("featurize", 1, 4))
+        engine.on_progress(Progress("featurize", 4, 4))
+    assert shown == [(25.0, "featurize: 1 of 4 images"), (100.0, "featurize: 4 of 4 images")]
+    assert "The progress on Prefect's page stands still: the server is away" in caplog.text
 
 
 class _NoisyEngine(Engine):
