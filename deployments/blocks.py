@@ -26,6 +26,7 @@ from engines.emr.settings import EmrSettings, load_settings
 from flows.commands.emr import parse_settings
 from flows.commands.options import Config, Setting
 from flows.emr_block import EmrSettingsBlock
+from flows.temporary_server import check_server
 
 
 def register(
@@ -38,6 +39,7 @@ def register(
     emr: Setting = None,
 ) -> None:
     """Register or update the blocks aws-credentials/NAME, emr-settings/NAME and s3-bucket/NAME."""
+    check_server()
     overrides = parse_settings(emr) | ({"region": region} if region else {})
     settings = load_settings(overrides, config=config)
     credentials = credentials_block(settings.region, profile or os.environ.get("AWS_PROFILE"))

@@ -107,7 +107,7 @@ def summary_markdown(output: str, record: dict[str, Any], *, unchanged: bool = F
         "| images | count | |",
         "|:--|--:|:--|",
         f"| listed | {counts['listed']:,} | of {counts['labels']:,} classes |",
-        f"| featurized | {counts['featurized']:,} | {counts['reused']:,} of them by a former run |",
+        f"| featurized | {counts['featurized']:,} | {_reused(counts)} |",
         f"| rejected | {counts['rejected']:,} | |",
         *(f"| – {reason} | {count:,} | {REASONS[reason]} |" for reason, count in record["rejected_by_reason"].items()),
         f"| projected | {counts['projected']:,} | |",
@@ -135,6 +135,10 @@ def link_to(output: str, key: str) -> str:
         bucket, _, prefix = output.removeprefix("s3://").partition("/")
         return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(f'{prefix}/{key}'.lstrip('/'))}"
     return open_storage(output).uri(key)
+
+
+def _reused(counts: dict[str, int]) -> str:
+    return f"{counts['reused']:,} of them by a former run" if counts["reused"] else ""
 
 
 def _made_up(record: dict[str, Any]) -> str:

@@ -96,14 +96,18 @@ def _report(output: str, differences: list[Difference]) -> str:
     lines = [
         f"# {outcome[0].upper()}{outcome[1:]}",
         "",
-        "| | |",
+        "| images | |",
         "|:--|--:|",
         f"| compared | {total:,} |",
         f"| the same bit for bit | {identical:,} |",
         f"| different | {len(different):,} |",
-        f"| largest difference | {worst:.2g} standard deviations of its component |",
+        "",
+        "| difference, in standard deviations of a component | |",
+        "|:--|--:|",
+        f"| largest | {worst:.2g} |",
         f"| allowed | {RESULT_TOLERANCE:g} |",
-        f"| computed again on | {socket.gethostname()} |",
+        "",
+        f"**Computed again on** {socket.gethostname()}",
     ]
     create_markdown_artifact("\n".join(lines), key="parity", description=f"A sample of {output}, computed again")
     shown = sorted(differences, key=lambda difference: -difference.deviations)[:_ROWS_SHOWN]

@@ -30,6 +30,22 @@ def begin(*, verbose: bool) -> TemporaryServer | None:
     return None if os.environ.get("PREFECT_API_URL") else TemporaryServer(verbose=verbose)
 
 
+def check_server() -> None:
+    """Raise InputError when the server that is configured does not answer; Prefect would show a long traceback."""
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        return
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        raise InputError(
+            f"the Prefect server at {PREFECT_API_URL.value()} does not answer: {error}",
+            "Start it, correct PREFECT_API_URL, or unset it to do without.",
+        ) from error
+
+
 class TemporaryServer:
     """A process that serves Prefect's API, or that has found out which other server is configured."""
 

@@ -44,5 +44,15 @@ class CommandLine:
         )
         return Outcome(done.returncode, " ".join(done.stdout.split()), " ".join(done.stderr.split()))
 
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start it, to be interfered with."""
+        return subprocess.Popen(
+            [FRUITS, *map(str, arguments)],
+            env=self._prefect.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def run(self, source: Path | str, output: Path | str, weights: str, *options: str) -> Outcome:
         return self("run", source, output, "--weights", weights, *FEW, *options)

@@ -134,6 +134,7 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
         lines = contextlib.nullcontext() if verbose else job_log(settings.engine, Terminal())
         if server is not None:
             server.use()
+        temporary_server.check_server()
         with watching(listener), lines:
             state = fruit_features(**asdict(settings), return_state=True)
         if state.is_cancelled():

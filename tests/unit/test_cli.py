@@ -14,7 +14,7 @@ from tests.s3 import Aws
 
 
 class TestWhatCannotBeDone:
-    """Said within a second or two, before a Prefect server or a cluster is started."""
+    """Said before a Prefect server or a cluster is started."""
 
     @pytest.mark.parametrize(
         ("options", "message", "hint"),
@@ -59,6 +59,10 @@ class TestWhatCannotBeDone:
     def test_showing_what_is_damaged(self, fruits: CommandLine, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text("{")
         fruits("show", tmp_path).assert_refused("run.json is damaged", "fruits run")
+
+    def test_a_prefect_server_that_does_not_answer(self, fruits: CommandLine, source: Path, tmp_path: Path) -> None:
+        outcome = fruits.run(source, tmp_path / "output", "random")
+        outcome.assert_refused("the Prefect server at http://127.0.0.1:9/api does not answer", "PREFECT_API_URL")
 
     def test_help_names_the_commands(self, fruits: CommandLine) -> None:
         outcome = fruits("--help")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from engines.core import tables
 from engines.core.model import Model
 from tests.command_line import BAD, FEW, FRUITS, GOOD, CommandLine
 from tests.conftest import TEST_WEIGHTS
-from tests.e2e.prefect_kit import PrefectKit
+from tests.e2e.prefect_kit import PrefectKit, wait_for
 from tests.parity.chain import bytes_of
 from tests.s3 import Aws
 
@@ -119,6 +120,20 @@ def test_results_that_are_gone_are_made_and_published_again(
     assert record["parts"] == former["parts"]
     assert record["counts"]["reused"] == GOOD + BAD
     assert {part["key"]: part["sha256"] for part in record["parts"]}.items() <= bytes_of(output).items()
+
+
+def test_ctrl_c_says_that_what_was_done_is_kept(
+    served_fruits: CommandLine, photos: Path, weights: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    with served_fruits.start("run", photos, output, "--weights", weights, *FEW) as run:
+        wait_for((output / "features").is_dir, 120, "the run does not featurize")
+        run.send_signal(signal.SIGINT)
+        printed, errors = run.communicate(timeout=120)
+    assert (run.returncode, printed) == (130, ""), errors
+    assert "stopped; what was done is kept, the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert not (output / "run.json").exists()
 
 
 def test_other_weights_are_kept_apart_and_the_former_results_stay_until_the_end(
