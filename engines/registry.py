@@ -28,17 +28,22 @@ def create_engine(name: str, *, emr: Mapping[str, Any] | None = None, run: str |
     `emr`: settings of the EMR engines (`engines.emr.settings.EmrSettings`, as plain data), and `run` the run whose jobs
     they start or find again; other engines take neither and ignore them.
     """
+    engine = import_engine(name)
+    if name in EMR_ENGINES:
+        options |= {"settings": settings_from(emr) if emr is not None else None, "run": run}
+    return engine(**options)
+
+
+def import_engine(name: str) -> type[Engine]:
+    """The class of the engine called `name`, imported with all it needs. Raises InputError as `create_engine`."""
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}", f"Choose one of: {', '.join(ENGINES)}.")
     module, kind, extra = ENGINES[name]
     try:
-        engine = getattr(importlib.import_module(module), kind)
+        engine: type[Engine] = getattr(importlib.import_module(module), kind)
     except ModuleNotFoundError as error:
         raise InputError(
             f"the engine {name} needs the package {error.name}, which is not installed",
             f"Install fruit-features[{extra}].",
         ) from error
-    if name in EMR_ENGINES:
-        options |= {"settings": settings_from(emr) if emr is not None else None, "run": run}
-    created: Engine = engine(**options)
-    return created
+    return engine

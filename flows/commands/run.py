@@ -116,12 +116,13 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
     from rich.text import Text
 
     from engines.core.run_record import read_record
+    from engines.registry import import_engine
     from flows import temporary_server, terminal
     from flows.summary import summary
 
     # Python's default ends the process without its exit handlers, and workers would stay behind.
     signal.signal(signal.SIGTERM, _exit)
-    # Prefect's server takes some seconds to start: beside what is imported below.
+    # Prefect's server takes about seven seconds of CPU to start: all is imported beside it that will be needed.
     server = temporary_server.begin(verbose=verbose)
     with terminal.progress_bar("starting") as listener:
         from flows.aws import Terminal, job_log
@@ -132,6 +133,7 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
         terminal.set_log(verbose)
         # Prefect's console log shows these lines too, when it is shown.
         lines = contextlib.nullcontext() if verbose else job_log(settings.engine, Terminal())
+        import_engine(settings.engine)
         if server is not None:
             server.use()
         temporary_server.check_server()
