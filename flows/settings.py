@@ -51,6 +51,11 @@ def check_settings(settings: RunSettings) -> RunSettings:
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise InputError(f"{name.replace('_', '-')} cannot be {value}", "Give a whole number from 1.")
+    if settings.engine in EMR_ENGINES and settings.runtime != "litert":
+        raise InputError(
+            f"the runtime {settings.runtime} does not run on EMR: the jobs' archive holds LiteRT only",
+            "Leave out --runtime, or choose another engine.",
+        )
     emr = resolve_emr(settings.emr) if settings.engine in EMR_ENGINES else None
     source, output = check_locations(settings.source, settings.output)
     weights = settings.weights

@@ -34,6 +34,7 @@ def test_places_are_made_absolute(settings: RunSettings, tmp_path: Path, monkeyp
     [
         ({"engine": "ray"}, "unknown engine 'ray'", "dask"),
         ({"runtime": "onnx"}, "unknown runtime 'onnx'", "litert"),
+        ({"engine": "emr-serverless", "runtime": "tensorflow"}, "tensorflow does not run on EMR", "--runtime"),
         ({"components": 0}, "components cannot be 0", "1280"),
         ({"components": 1281}, "components cannot be 1281", "1280"),
         ({"components": 1.5}, "components cannot be 1.5", "share"),
