@@ -78,7 +78,7 @@ class Artifacts:
         pointer = f"{self._prefix()}/current-{self._settings.architecture}.json"
         bucket, key = split_s3(pointer)
         try:
-            plain = json.loads(self._aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read())
+            plain = json.loads(self._aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"])
             manifest = Manifest.load(json.dumps(plain["manifest"]))
             published = Published(plain["url"], plain["entry_point"], plain["bootstrap"], manifest)
             for url in (published.url, published.entry_point, published.bootstrap):

@@ -3,7 +3,8 @@
 # Usage: bootstrap.sh s3://BUCKET/ARCHIVE.tar.gz SHA256 FOLDER
 set -euo pipefail
 archive=$1 sha256=$2 folder=$3
-mkdir -p "$folder"
+# EMR runs this as hadoop, who owns no disk.
+mkdir -p "$folder" 2>/dev/null || { sudo mkdir -p "$folder" && sudo chown "$(id -un)" "$folder"; }
 aws s3 cp --only-show-errors "$archive" "$folder/archive.tar.gz"
 echo "$sha256  $folder/archive.tar.gz" | sha256sum --check --quiet
 tar -xzf "$folder/archive.tar.gz" -C "$folder"

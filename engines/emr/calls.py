@@ -51,61 +51,87 @@ class AwsCallError(Exception):
         self.detail = detail
 
 
+class _FailedAttempt(Exception):
+    """Worth another attempt. `unanswered`: AWS may have done what was asked. `expired`: the credentials have."""
+
+    def __init__(self, reason: str, *, unanswered: bool = False, expired: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.unanswered = unanswered
+        self.expired = expired
+
+
 class Aws:
     """Clients of one region, made again with fresh credentials when those expire."""
 
     def __init__(self, settings: EmrSettings, pause: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
-        self._pause = pause
+        self.pause = pause
         self._clients: dict[str, Any] = {}
         self._session: boto3.Session | None = None
 
     def call(self, service: str, operation: str, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
         """Call `operation` (as boto3 names it) of `service`.
 
-        `once`: a lost connection is raised as TransientError, because the call may have been accepted and another one
-        would be a second. Raises AwsCallError for a refusal, TransientError when patience ends, InputError for
-        credentials that are missing or expired.
+        `once`: a lost connection or a fault of the service is raised as TransientError, because the call may have been
+        accepted and another one would be a second. A `Body` in the answer comes read, as bytes. Raises AwsCallError for
+        a refusal, TransientError when patience ends, InputError for credentials that are missing, wrong or expired.
         """
         deadline = time.monotonic() + self._settings.patience_seconds
         renewals = 0
         for pause in _pauses():
             try:
-                return dict(getattr(self._client(service), operation)(**parameters))
-            except exceptions.ClientError as error:
-                code = error.response["Error"]["Code"]
-                detail = error.response["Error"].get("Message", "")
-                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-                if code in EXPIRED:
+                return self._attempt(service, operation, parameters)
+            except _FailedAttempt as failed:
+                reason = failed.reason
+                if once and failed.unanswered:
+                    raise TransientError(f"{service} gave no answer to {operation} ({reason})") from failed
+                if failed.expired:
                     renewals += 1
                     self._session = None  # the next one reads the credentials anew
                     self._clients.clear()
                     if renewals > _RENEWALS or time.monotonic() + pause > deadline:
-                        raise _expired(code) from error
-                elif code not in THROTTLED and status < 500:
-                    raise AwsCallError(operation, code, detail) from error
-                reason = code
-            except exceptions.NoCredentialsError as error:
-                raise InputError(
-                    "no AWS credentials were found",
-                    "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`.",
-                ) from error
-            except (exceptions.TokenRetrievalError, exceptions.SSOError, exceptions.CredentialRetrievalError) as error:
-                raise _expired(type(error).__name__) from error
-            except exceptions.ParamValidationError as error:
-                raise AwsCallError(operation, "ParamValidation", str(error)) from error
-            except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
-                if once:
-                    raise TransientError(f"the connection to {service} was lost in {operation}") from error
-                reason = type(error).__name__
-            if time.monotonic() + pause > deadline:
-                raise TransientError(
-                    f"{service} did not answer {operation} within {self._settings.patience_seconds:.0f} s ({reason})",
-                    "Check the network and the service's status, then run again: what was done is kept.",
-                )
+                        raise _expired(reason) from failed
+                if time.monotonic() + pause > deadline:
+                    patience = f"{self._settings.patience_seconds:.0f} s"
+                    raise TransientError(
+                        f"{service} did not answer {operation} within {patience} ({reason})",
+                        "Check the network and the service's status, then run again: what was done is kept.",
+                    ) from failed
             LOGGER.info("%s %s: %s; again in %.1f s", service, operation, reason, pause)
-            self._pause(pause)
+            self.pause(pause)
         raise AssertionError("pauses never end")
+
+    def _attempt(self, service: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """One call. Raises _FailedAttempt when another may do better, else what `call` raises."""
+        try:
+            answer = dict(getattr(self._client(service), operation)(**parameters))
+            body = {"Body": answer["Body"].read()} if "Body" in answer else {}
+        except exceptions.ClientError as error:
+            code = error.response["Error"]["Code"]
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            if code in EXPIRED or code in THROTTLED or status >= 500:
+                unanswered = code not in EXPIRED and code not in THROTTLED
+                raise _FailedAttempt(code, expired=code in EXPIRED, unanswered=unanswered) from error
+            raise AwsCallError(operation, code, error.response["Error"].get("Message", "")) from error
+        except exceptions.NoCredentialsError as error:
+            raise InputError(
+                "no AWS credentials were found",
+                "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`.",
+            ) from error
+        except (exceptions.TokenRetrievalError, exceptions.SSOError, exceptions.CredentialRetrievalError) as error:
+            raise _expired(type(error).__name__) from error
+        except exceptions.ParamValidationError as error:
+            raise AwsCallError(operation, "ParamValidation", str(error)) from error
+        except (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError) as error:
+            raise _FailedAttempt(type(error).__name__, unanswered=True) from error
+        except exceptions.BotoCoreError as error:
+            # A profile that does not exist, half a pair of keys, a config file that cannot be read.
+            raise InputError(
+                f"AWS cannot be called with the settings of this machine: {error}",
+                "Check AWS_PROFILE and the other AWS_* variables, and the files in ~/.aws.",
+            ) from error
+        return answer | body
 
     def pages(
         self, service: str, operation: str, key: str, cursor: str = "nextToken", **parameters: Any

@@ -18,6 +18,7 @@ from engines.emr.settings import EmrSettings
 SERVICE = "emr"
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+_DEAD = ["TERMINATED", "TERMINATED_WITH_ERRORS"]
 _STATES = {
     "PENDING": State.WAITING,
     "RUNNING": State.RUNNING,
@@ -33,8 +34,8 @@ _TRIES = 3
 class ClusterRunner:
     """JobRunner of one cluster; a job's id is `CLUSTER/STEP`.
 
-    EMR on EC2 knows no client tokens: after a lost connection the cluster or step is looked for by its name before
-    another one is started.
+    EMR on EC2 knows no client tokens: after a lost connection the cluster or step is looked for by its name, a while
+    later, before another one is started.
     """
 
     def __init__(self, settings: EmrSettings, aws: Aws, artifacts: Artifacts) -> None:
@@ -42,6 +43,8 @@ class ClusterRunner:
         self._aws = aws
         self._artifacts = artifacts
         self._created: str | None = None
+        self._asked_for: str | None = None
+        """The run that a cluster was asked for; whether AWS made one may not be known."""
 
     def submit(self, job: Job) -> str:
         """See JobRunner."""
@@ -59,13 +62,21 @@ class ClusterRunner:
                     JobFlowId=cluster,
                     Steps=[step],
                 )
-            except TransientError:
-                LOGGER.info("the connection was lost while %s was submitted; looking for it", job.name)
+            except TransientError as error:
+                LOGGER.info("%s, so %s may have been accepted; looking for it", error.message, job.name)
+                self._aws.pause(self._settings.poll_seconds)
                 continue
             except AwsCallError as error:
-                raise refused(error, f"the step {job.name.stage} could not be added to {cluster}", "") from error
+                raise refused(
+                    error,
+                    f"the step {job.name.stage} could not be added to {cluster}",
+                    "Look at the cluster in the console; when it has ended, run again.",
+                ) from error
             return f"{cluster}/{answer['StepIds'][0]}"
-        raise TransientError(f"the step {job.name.stage} could not be added to {cluster}: the connection was lost")
+        raise TransientError(
+            f"the step {job.name.stage} could not be added to {cluster} in {_TRIES} attempts",
+            "Check the network and the service's status, then run again: what was done is kept.",
+        )
 
     def _cluster_of(self, run: str) -> str:
         wanted = cluster_for(run, self._settings, self._artifacts.current())
@@ -74,10 +85,12 @@ class ClusterRunner:
             if alive:
                 self._created = str(alive[0])
                 return self._created
+            self._asked_for = run
             try:
                 answer = self._aws.call(SERVICE, "run_job_flow", once=True, **wanted)
-            except TransientError:
-                LOGGER.info("the connection was lost while the cluster was requested; looking for it")
+            except TransientError as error:
+                LOGGER.info("%s, so the cluster may have been accepted; looking for it", error.message)
+                self._aws.pause(self._settings.poll_seconds)
                 continue
             except AwsCallError as error:
                 raise refused(
@@ -88,7 +101,10 @@ class ClusterRunner:
             self._created = str(answer["JobFlowId"])
             LOGGER.info("cluster %s requested", self._created)
             return self._created
-        raise TransientError("the cluster could not be created: the connection was lost")
+        raise TransientError(
+            f"the cluster could not be created in {_TRIES} attempts",
+            "Check the network and the service's status, then run again.",
+        )
 
     def adopt(self, job_id: str) -> None:
         """See JobRunner: the cluster, unless it was given, is terminated by `close`."""
@@ -96,7 +112,7 @@ class ClusterRunner:
             self._created = job_id.split("/", maxsplit=1)[0]
 
     def poll(self, job_id: str) -> JobStatus:
-        """See JobRunner. A step that waits for a cluster that died has failed, with the cluster's reason."""
+        """See JobRunner. A step of a cluster that died has failed, with the cluster's reason."""
         cluster, step_id = job_id.split("/")
         try:
             step = self._aws.call(SERVICE, "describe_step", ClusterId=cluster, StepId=step_id)["Step"]
@@ -105,9 +121,10 @@ class ClusterRunner:
             raise refused(error, f"the step {job_id} cannot be read", "Check cluster_id and region.") from error
         found = _status(cluster, step)
         if found is None:
-            raise InputError(f"the step {job_id} ({step['Name']}) is not one of fruit-features", "")
+            raise InputError(f"the step {job_id} ({step['Name']}) is not one of fruit-features", "Check the step's id.")
         reason = status.get("StateChangeReason", {}).get("Message", "")
-        if status["State"] == "TERMINATED_WITH_ERRORS" and found.state is not State.SUCCEEDED:
+        died = status["State"] == "TERMINATED_WITH_ERRORS" and found.state is not State.SUCCEEDED
+        if died or (status["State"] in _DEAD and not found.state.ended):
             detail = f"the cluster {cluster} ended: {reason}"
             return JobStatus(job_id, found.name, State.FAILED, status["State"], detail)
         if found.state is State.WAITING:
@@ -126,9 +143,11 @@ class ClusterRunner:
                 StepCancellationOption="TERMINATE_PROCESS",
             )
         except AwsCallError as error:
+            if not self.poll(job_id).state.active:
+                return  # it has ended meanwhile, or its cluster has
             raise refused(error, f"the step {job_id} could not be cancelled", "Terminate the cluster.") from error
         for info in answer.get("CancelStepsInfoList", []):
-            if info.get("Status") == "FAILED" and not self.poll(job_id).state.ended:
+            if info.get("Status") == "FAILED" and self.poll(job_id).state.active:
                 raise StageError(
                     f"the step {job_id} could not be cancelled: {info.get('Reason')}", "Terminate the cluster."
                 )
@@ -180,14 +199,14 @@ class ClusterRunner:
         """See JobRunner: the given cluster and its archive, or what is needed to create one."""
         if self._settings.cluster_id:
             return [self._check_given(manifest)]
-        check_release(self._settings.release_label, manifest)
+        release = check_release(self._settings.release_label, manifest)
         if not self._settings.subnet_id or not self._settings.instance_profile:
             raise InputError(
                 "no subnet_id or instance_profile was given for the cluster",
                 "Set them in the [emr] table: the stack of deployments/emr prints them when ClusterVpc was given.",
             )
         note = check_role(self._aws, self._settings.service_role, "elasticmapreduce.amazonaws.com", "service_role")
-        return [f"a cluster will be created in {self._settings.subnet_id}", note]
+        return [f"a cluster of {release} will be created in {self._settings.subnet_id}", note]
 
     def _check_given(self, manifest: Manifest) -> str:
         identity = self._settings.cluster_id
@@ -200,23 +219,29 @@ class ClusterRunner:
             raise refused(error, f"the cluster {identity} cannot be used", "Check cluster_id and region.") from error
         if cluster["Status"]["State"] not in _ALIVE:
             raise InputError(f"the cluster {identity} is {cluster['Status']['State']}", "Give one that runs, or none.")
-        check_release(cluster["ReleaseLabel"], manifest)
+        release = check_release(cluster["ReleaseLabel"], manifest)
         if not any(manifest.sha256 in action.get("Args", []) for action in actions):
             raise InputError(
                 f"the cluster {identity} was not started with the archive {manifest.name}",
                 "Give it the bootstrap action of deployments/README.md when you start it, or leave out cluster_id.",
             )
-        return f"cluster {identity}: {cluster['Status']['State']}, {cluster['ReleaseLabel']}"
+        return f"cluster {identity}: {cluster['Status']['State']}, {release}"
 
     def describe(self) -> dict[str, str | float]:
         """See JobRunner."""
         return {"cluster": self._settings.cluster_id or self._created or "", "instances": self._settings.instance_type}
 
     def close(self) -> None:
-        """See JobRunner: terminates the cluster that it created."""
-        if self._created is not None:
-            self._terminate([self._created])
-            self._created = None
+        """See JobRunner: terminates the cluster that it created, and what AWS made of a request that got no answer."""
+        clusters = [] if self._created is None else [self._created]
+        try:
+            if self._asked_for is not None:
+                alive = [item["Id"] for item in self._clusters(_ALIVE) if item["Name"] == cluster_name(self._asked_for)]
+                clusters += [cluster for cluster in alive if cluster not in clusters]
+        finally:
+            if clusters:
+                self._terminate(clusters)
+        self._created, self._asked_for = None, None
 
     def _terminate(self, clusters: list[str]) -> None:
         try:
@@ -255,9 +280,10 @@ def _status(cluster: str, step: dict[str, Any]) -> JobStatus | None:
     if name is None:
         return None
     status = step["Status"]
+    state = _STATES.get(status["State"], State.RUNNING)  # one that is not known here may cost money
     failure = status.get("FailureDetails", {})
     detail = failure.get("Message") or failure.get("Reason") or status.get("StateChangeReason", {}).get("Message", "")
-    return JobStatus(f"{cluster}/{step['Id']}", name, _STATES[status["State"]], status["State"], detail)
+    return JobStatus(f"{cluster}/{step['Id']}", name, state, status["State"], detail)
 
 
 def _hours(timeline: dict[str, Any], start: str = "CreationDateTime") -> float:

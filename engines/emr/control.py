@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.core.errors import InputError
+from engines.core.errors import FruitsError, InputError
 from engines.emr.artifacts import Artifacts
 from engines.emr.calls import LOGGER, Aws
 from engines.emr.cluster import ClusterRunner
@@ -34,16 +34,24 @@ def jobs_of(runner: JobRunner, run: str) -> list[JobStatus]:
 def stop_run(engine: str, settings: EmrSettings, run: str) -> list[str]:
     """Cancel every job of the run that may cost money, and terminate a cluster created for it; returns their ids.
 
-    Jobs that are ending already are left alone, so two who stop one run make one call.
+    Jobs that are ending already are left alone, so two who stop one run make one call. What cannot be stopped keeps
+    nothing else from being stopped; then its error is raised.
     """
     runner = open_runner(engine, settings)
     stopped = []
+    failure: FruitsError | None = None
     for job in runner.find():
         if job.name.run == run and job.state.active:
             LOGGER.warning("cancelling the job %s of the run %s", job.id, run)
-            runner.cancel(job.id)
-            stopped.append(job.id)
-    return stopped + runner.stop_leftovers(run)
+            try:
+                runner.cancel(job.id)
+                stopped.append(job.id)
+            except FruitsError as error:
+                failure = error
+    stopped += runner.stop_leftovers(run)
+    if failure is not None:
+        raise failure
+    return stopped
 
 
 def run_cost(engine: str, settings: EmrSettings, run: str) -> dict[str, str | float]:

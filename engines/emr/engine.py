@@ -8,7 +8,7 @@ import uuid
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from engines.base import (
     Engine,
@@ -18,13 +18,11 @@ from engines.base import (
     FitRequest,
     IndexReport,
     IndexRequest,
-    Progress,
     ProjectReport,
     ProjectRequest,
 )
-from engines.core import errors
 from engines.core.catalog import read_catalog
-from engines.core.errors import FruitsError, InputError, StageError, StorageError, TransientError
+from engines.core.errors import FruitsError, InputError
 from engines.core.featurize import features_key
 from engines.core.storage import open_storage
 from engines.emr.artifacts import Artifacts, facts_of
@@ -32,10 +30,11 @@ from engines.emr.calls import LOGGER, Aws
 from engines.emr.cluster import ClusterRunner
 from engines.emr.cost import check_max_cost, cost_record, estimate_stages, load_prices
 from engines.emr.preflight import preflight
-from engines.emr.protocol import Billed, Job, JobName, JobRunner, JobStatus, State, output_tag
+from engines.emr.protocol import Billed, Job, JobName, JobRunner, output_tag
 from engines.emr.serverless import ServerlessRunner
 from engines.emr.settings import EmrSettings, load_settings
 from engines.emr.sizing import size_for
+from engines.emr.watch import read_report, watch
 
 Request = IndexRequest | FeaturizeRequest | FitRequest | ProjectRequest
 Report = TypeVar("Report", IndexReport, FeaturizeReport, FitReport, ProjectReport)
@@ -72,6 +71,8 @@ class EmrEngine(Engine):
         self.runner = self._make_runner()
         self._checked = False
         self._job: str | None = None
+        self._started = Billed()
+        """Estimated for the jobs that were started here."""
         self._facts: dict[str, str | float] = {}
 
     @abstractmethod
@@ -104,7 +105,11 @@ class EmrEngine(Engine):
 
     def describe(self) -> Mapping[str, str | float]:
         """See Engine: where the jobs ran, which archive, and what AWS billed."""
-        billed = cost_record(self.settings, self.name, self._billed_when_known())
+        try:
+            billed = cost_record(self.settings, self.name, self._billed_when_known())
+        except FruitsError as error:
+            # The results are there: what they cost can be asked for later.
+            billed = {"billed": f"could not be read ({error.message}): see `fruits emr cost {self.run}`"}
         return {"run": self.run, "region": self.settings.region, **self.runner.describe(), **self._facts, **billed}
 
     def close(self) -> None:
@@ -144,7 +149,8 @@ class EmrEngine(Engine):
             name, self._job = running[-1].name, running[-1].id
             self.runner.adopt(self._job)
         else:
-            name = JobName(self.run, stage, len(former), output_tag(request.output))
+            attempt = max((job.name.attempt for job in former), default=-1) + 1
+            name = JobName(self.run, stage, attempt, output_tag(request.output))
             self._check_cost(stage, images, shards)
             size = size_for(self.settings, stage, images, shards)
             LOGGER.info("%s: %d executors of %d vCPU", stage, size.executors, size.executor_cores)
@@ -160,11 +166,14 @@ class EmrEngine(Engine):
                 "%s: job %s submitted; `fruits emr status %s` links to its Spark UI", stage, self._job, self.run
             )
         try:
-            status = self._watch(self._job, stage, name, request.output)
+            status = watch(self.runner, self.settings, self._job, name, request.output, self.on_progress)
+            self._job = None
         finally:
             self._cancel()
         self._facts[f"{stage}_job"] = status.id
-        return self._read_report(status, name, request.output, report)
+        left = read_report(self.runner, status, name, request.output)
+        self._facts.update(left.get("facts", {}))
+        return report(**left["report"])
 
     def _submit(self, job: Job) -> str:
         """Submit the job. When that fails, AWS may have accepted it all the same: then it is cancelled."""
@@ -184,85 +193,19 @@ class EmrEngine(Engine):
         what = f"{stage} of {images:,} images, and what follows" if _AFTER[stage] else stage
         LOGGER.info("estimate for %s: %s", what, estimate)
         if self.settings.max_cost is not None:
-            billed = self.runner.billed(self.run) or Billed()
-            spent = load_prices(self.settings, self.name).cost(billed, self.settings.instance_type)
+            billed = self.runner.billed(self.run)
+            # What AWS has not said yet counts as it was estimated.
+            known = self._started if billed is None else billed
+            spent = load_prices(self.settings, self.name).cost(known, self.settings.instance_type)
             check_max_cost(self.settings, estimate, spent)
-
-    def _watch(self, job_id: str, stage: str, name: JobName, output: str) -> JobStatus:
-        """Poll until the job has ended. Raises StageError when it does not start or end in time."""
-        began = time.monotonic()
-        started: float | None = None
-        pause = self.settings.poll_seconds
-        seen = ""
-        shown: Progress | None = None
-        while True:
-            status = self.runner.poll(job_id)
-            now = time.monotonic()
-            if status.aws_state != seen:
-                LOGGER.info("%s: %s%s", stage, status.aws_state, f" ({status.detail})" if status.detail else "")
-                seen, pause = status.aws_state, self.settings.poll_seconds
-            if status.state.ended:
-                self._job = None
-                return status
-            if status.state is not State.WAITING:
-                started = started or now
-            waited = (now - began) / 60
-            if started is None and waited > self.settings.start_timeout_minutes:
-                raise StageError(
-                    f"the job {job_id} did not start within {self.settings.start_timeout_minutes:g} minutes: "
-                    f"{status.aws_state} {status.detail}".rstrip(),
-                    "It was cancelled. Check the capacity limit of the application and the vCPU quota of the account, "
-                    "choose fewer executors, or raise start_timeout_minutes.",
-                )
-            if started is not None and (now - started) / 60 > self.settings.timeout_minutes:
-                raise StageError(
-                    f"the job {job_id} ran longer than {self.settings.timeout_minutes} minutes",
-                    "It was cancelled; what it did is kept. Raise timeout_minutes, or give it more executors.",
-                )
-            shown = self._show_progress(output, name, shown)
-            time.sleep(pause)
-            pause = min(self.settings.max_poll_seconds, pause * 1.5)
-
-    def _show_progress(self, output: str, name: JobName, shown: Progress | None) -> Progress | None:
-        storage = open_storage(output)
-        try:
-            if not storage.exists(name.progress_key):
-                return shown
-            progress = Progress(**json.loads(storage.read(name.progress_key)))
-        except (StorageError, TransientError) as error:
-            # The job does not need it: not seeing how far it is must not end it.
-            LOGGER.warning("the progress of %s cannot be read: %s", name.stage, error.message)
-            return shown
-        if progress != shown:
-            self.on_progress(progress)
-        return progress
-
-    def _read_report(self, status: JobStatus, name: JobName, output: str, report: type[Report]) -> Report:
-        storage = open_storage(output)
-        left: dict[str, Any] = json.loads(storage.read(name.report_key)) if storage.exists(name.report_key) else {}
-        if status.state is State.SUCCEEDED and "report" in left:
-            self._show_progress(output, name, None)
-            return report(**left["report"])
-        if "error" in left:
-            raise _error(left["error"])
-        if status.state is State.CANCELLED:
-            raise TransientError(
-                f"the job {status.id} ({name.stage}) was cancelled: {status.detail or 'by someone else'}",
-                "Run again: what was done is kept.",
-            )
-        if status.state is State.SUCCEEDED:
-            raise StageError(f"the job {status.id} ended without a report in {storage.uri(name.report_key)}", "")
-        raise StageError(
-            f"the job {status.id} ({name.stage}) failed: {status.detail or status.aws_state}",
-            f"The end of the driver's log:\n{self.runner.logs(status.id)}",
-        )
+            self._started += estimate_stages(self.settings, self.name, [stage], images, shards).billed
 
     def _cancel(self) -> None:
-        """Cancel the job that was submitted and is not known to have ended; exactly once."""
+        """Cancel the job that was submitted and is not known to have ended. `close` tries again what fails here."""
         if self._job is not None:
-            job, self._job = self._job, None
-            LOGGER.warning("cancelling the job %s", job)
-            self.runner.cancel(job)
+            LOGGER.warning("cancelling the job %s", self._job)
+            self.runner.cancel(self._job)
+            self._job = None
 
     def _billed_when_known(self) -> Billed | None:
         """What AWS bills; it says so some time after a job's end, so this waits up to log_wait_seconds."""
@@ -290,10 +233,3 @@ class EmrClusterEngine(EmrEngine):
 
     def _make_runner(self) -> JobRunner:
         return ClusterRunner(self.settings, self._aws, self._artifacts)
-
-
-def _error(explained: dict[str, str]) -> FruitsError:
-    """The error that the stage raised on the cluster, as the same kind here."""
-    kind = getattr(errors, explained["kind"], StageError)
-    error: FruitsError = kind(explained["message"], explained["hint"])
-    return error

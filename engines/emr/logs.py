@@ -22,7 +22,7 @@ def read_log_tail(aws: Aws, folder: str, names: tuple[str, ...], wait_seconds: f
         for name in names:
             bucket, key = split_s3(f"{folder}/{name}")
             try:
-                content = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+                content = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"]
                 text = gzip.decompress(content).decode(errors="replace").strip()
             except AwsCallError as error:
                 if error.code in DENIED:

@@ -11,8 +11,12 @@ from engines.emr.calls import DENIED, MISSING, Aws, AwsCallError, refused, split
 from engines.emr.protocol import JobRunner
 from engines.emr.settings import EmrSettings
 
-PYTHONS = {"emr-7.": ("3.11",), "emr-spark-8.": ("3.11", "3.12", "3.13")}
-"""Prefix of the release label -> the minor versions of Python that its PySpark is tested with here."""
+RELEASES = {
+    "emr-7.": ("3.5", ("3.11",)),
+    "emr-spark-8.": ("4.0", ("3.11", "3.12", "3.13")),
+}
+"""Prefix of the release label -> the line of Spark that it has, and the minor versions of Python that line is tested
+with here. PySpark is the release's own: the archive has none, so one archive serves both lines."""
 
 
 def preflight(
@@ -38,19 +42,26 @@ def preflight(
     return lines + runner.check(manifest)
 
 
-def check_release(label: str, manifest: Manifest) -> None:
-    """Raise InputError unless the archive's Python is one that the release's PySpark works with."""
-    pythons = next((pythons for prefix, pythons in PYTHONS.items() if label.startswith(prefix)), None)
-    if pythons is None:
+def check_release(label: str, manifest: Manifest) -> str:
+    """The release and its line of Spark, in words.
+
+    Raises InputError for a release of no line that is tested here, and for an archive whose Python is none that the
+    line's PySpark works with.
+    """
+    line = next((line for prefix, line in RELEASES.items() if label.startswith(prefix)), None)
+    if line is None:
         raise InputError(
-            f"unknown release label {label}", f"Use a release of {' or '.join(PYTHONS)}x, such as emr-7.13.0."
+            f"unknown release label {label}",
+            "Use one of " + ", ".join(f"{prefix}x (Spark {spark})" for prefix, (spark, _) in RELEASES.items()) + ".",
         )
+    spark, pythons = line
     minor = ".".join(manifest.python.split(".")[:2])
     if minor not in pythons:
         raise InputError(
             f"the archive {manifest.name} has Python {minor}, but {label} takes {', '.join(pythons)}",
             f"Build it with Python {pythons[0]} (`make emr-package`) and upload it with `fruits emr push`.",
         )
+    return f"{label} (Spark {spark})"
 
 
 def check_role(aws: Aws, role: str, service: str, setting: str) -> str:

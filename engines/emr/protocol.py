@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from engines.core.storage import normalize_location
 from engines.emr.sizing import Size
 
 if TYPE_CHECKING:
@@ -166,10 +167,10 @@ class JobRunner(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop what this runner created. May be called twice."""
+        """Stop what this runner created, or may have created when the answer was lost. May be called twice."""
         ...
 
 
 def output_tag(output: str) -> str:
-    """A short digest of an output's location: jobs that write to one place are found by it."""
-    return hashlib.sha256(output.encode()).hexdigest()[:16]
+    """A short digest of an output's location, however it is spelled: jobs that write to one place are found by it."""
+    return hashlib.sha256(normalize_location(output).encode()).hexdigest()[:16]

@@ -78,6 +78,9 @@ class ServerlessRunner:
                 },
             )
         except AwsCallError as error:
+            # A client token that was used with other parameters: the job was started, when there was less to do, say.
+            if error.code == "ConflictException" and (found := self._active(job.name)):
+                return found
             raise refused(
                 error,
                 f"the job {job.name.stage} could not be started on {self._settings.application_id}",
@@ -85,6 +88,9 @@ class ServerlessRunner:
                 "and your iam:PassRole for it) and the application: the template in deployments/emr sets up both.",
             ) from error
         return str(answer["jobRunId"])
+
+    def _active(self, name: JobName) -> str | None:
+        return next((job.id for job in self.find() if job.name == name and job.state.active), None)
 
     def _conf(self, archive: str, size: dict[str, str]) -> dict[str, str]:
         return {
@@ -110,16 +116,18 @@ class ServerlessRunner:
         run = answer["jobRun"]
         name = JobName.parse(run.get("name", ""))
         if name is None:
-            raise InputError(f"the job {job_id} ({run.get('name', 'no name')}) is not one of fruit-features", "")
-        return JobStatus(job_id, name, _STATES[run["state"]], run["state"], run.get("stateDetails", ""), _billed(run))
+            raise InputError(
+                f"the job {job_id} ({run.get('name', 'no name')}) is not one of fruit-features", "Check the job's id."
+            )
+        return JobStatus(job_id, name, _state(run), run["state"], run.get("stateDetails", ""), _billed(run))
 
     def cancel(self, job_id: str) -> None:
         """See JobRunner."""
         try:
             self._aws.call(SERVICE, "cancel_job_run", applicationId=self._settings.application_id, jobRunId=job_id)
         except AwsCallError as error:
-            if self.poll(job_id).state.ended:
-                return  # AWS refuses to cancel what has ended meanwhile
+            if not self.poll(job_id).state.active:
+                return  # AWS refuses to cancel what has ended meanwhile, or was cancelled by someone else
             raise refused(
                 error,
                 f"the job {job_id} could not be cancelled",
@@ -145,7 +153,7 @@ class ServerlessRunner:
             ):
                 name = JobName.parse(run.get("name", ""))
                 if name is not None:
-                    found.append((run["createdAt"], JobStatus(run["id"], name, _STATES[run["state"]], run["state"])))
+                    found.append((run["createdAt"], JobStatus(run["id"], name, _state(run), run["state"])))
         except AwsCallError as error:
             raise refused(
                 error, f"the jobs of the application {self._settings.application_id} cannot be listed", "Check its id."
@@ -159,7 +167,9 @@ class ServerlessRunner:
                 SERVICE, "get_dashboard_for_job_run", applicationId=self._settings.application_id, jobRunId=job_id
             )
         except AwsCallError as error:
-            raise refused(error, f"there is no link to the Spark UI of {job_id}", "") from error
+            raise refused(
+                error, f"there is no link to the Spark UI of {job_id}", "Look at the job in the console."
+            ) from error
         return str(answer["url"])
 
     def stop_leftovers(self, run: str) -> list[str]:  # noqa: ARG002 - nothing here outlives its jobs
@@ -192,10 +202,10 @@ class ServerlessRunner:
                 f"{manifest.architecture}",
                 "Set architecture in the [emr] table, and build and push an archive on such a machine.",
             )
-        check_release(application["releaseLabel"], manifest)
+        release = check_release(application["releaseLabel"], manifest)
         note = check_role(self._aws, self._settings.execution_role, "emr-serverless.amazonaws.com", "execution_role")
-        where = f"application {self._settings.application_id}: {application['state']}, {application['releaseLabel']}"
-        return [f"{where}, {architecture}", note]
+        where = f"application {self._settings.application_id}: {application['state']}, {release}, {architecture}"
+        return [where, note]
 
     def describe(self) -> dict[str, str | float]:
         """See JobRunner."""
@@ -227,6 +237,11 @@ class ServerlessRunner:
                 "Wait until it has stopped, or create it again with the template in deployments/emr.",
             )
         return application
+
+
+def _state(run: dict[str, Any]) -> State:
+    """The job's state; one that is not known here may cost money, so it counts as running."""
+    return _STATES.get(run["state"], State.RUNNING)
 
 
 def _billed(run: dict[str, Any]) -> Billed | None:

@@ -119,6 +119,8 @@ def settings_from(values: Mapping[str, Any]) -> EmrSettings:
         raise InputError(
             f"timeout_minutes cannot be {settings.timeout_minutes}", "EMR Serverless takes 1 to 10,080 (7 days)."
         )
+    if not 1 <= settings.idle_minutes <= 10080:
+        raise InputError(f"idle_minutes cannot be {settings.idle_minutes}", "EMR takes 1 to 10,080 (7 days).")
     if settings.max_cost is not None and not settings.max_cost > 0:
         raise InputError(f"max_cost cannot be {settings.max_cost:g}", "Give US dollars, such as 5.")
     return settings

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import sys
 import time
 from typing import Any
 
 from engines.base import FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
-from engines.core.errors import FruitsError
+from engines.core.errors import FruitsError, StorageError, TransientError
 from engines.core.storage import open_storage
 
 REQUESTS = {
@@ -28,8 +29,11 @@ REQUESTS = {
 _SECONDS_BETWEEN_UPDATES = 5.0
 
 
-def run_stage(stage: str, request: Any, progress_key: str) -> Any:
-    """Run one stage on the Spark session that spark-submit gave; its progress goes to `progress_key` of the output."""
+def run_stage(stage: str, request: Any, progress_key: str) -> dict[str, Any]:
+    """Run one stage on the Spark session that spark-submit gave; its progress goes to `progress_key` of the output.
+
+    Returns its `report`, and as `facts` what computed it.
+    """
     from engines.spark_engine import SparkEngine
 
     storage = open_storage(request.output)
@@ -40,11 +44,19 @@ def run_stage(stage: str, request: Any, progress_key: str) -> Any:
         now = time.monotonic()
         if progress.done >= progress.total or now - last >= _SECONDS_BETWEEN_UPDATES:
             last = now
-            storage.write(progress_key, json.dumps(dataclasses.asdict(progress)).encode())
+            try:
+                storage.write(progress_key, json.dumps(dataclasses.asdict(progress)).encode())
+            except (StorageError, TransientError) as error:
+                # Nothing depends on it: a job does not end because nobody can see how far it is.
+                print(f"progress: {error}", file=sys.stderr)  # noqa: T201 - the driver's log
 
     with SparkEngine() as engine:
         engine.on_progress = write_progress
-        return getattr(engine, stage)(request)
+        report = getattr(engine, stage)(request)
+        facts = {"python": platform.python_version()}
+        if "spark" in engine.describe():  # index needs none
+            facts["spark"] = str(engine.describe()["spark"])
+        return {"report": dataclasses.asdict(report), "facts": facts}
 
 
 def main(argument: str) -> int:
@@ -55,13 +67,13 @@ def main(argument: str) -> int:
     request = REQUESTS[order["stage"]](**order["request"])
     storage = open_storage(request.output)
     try:
-        report = run_stage(order["stage"], request, order["progress_key"])
+        left = run_stage(order["stage"], request, order["progress_key"])
     except FruitsError as error:
         explained = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         storage.write(order["report_key"], json.dumps({"error": explained}).encode())
         print(f"{explained['kind']}: {error}", file=sys.stderr)  # noqa: T201 - the driver's log
         return 1
-    storage.write(order["report_key"], json.dumps({"report": dataclasses.asdict(report)}).encode())
+    storage.write(order["report_key"], json.dumps(left).encode())
     return 0
 
 
