@@ -12,7 +12,7 @@ RUN := $(UV) run --no-sync
 SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 PYTEST := $(RUN) pytest
 
-.PHONY: help setup demo prefect test test-spark40 test-all test-aws test-e2e screenshots check format java emr-package benchmark clean
+.PHONY: help setup setup-spark40 demo prefect test test-spark40 test-all test-aws test-e2e screenshots check format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -37,16 +37,18 @@ java:
 	  echo "The Spark tests need Java 17 or later, found: $${version:-none}."; \
 	  echo "Debian, Ubuntu: apt-get install openjdk-17-jre-headless    macOS: brew install openjdk@17"; exit 1; fi
 
-test: setup java ## Run the unit tests and the parity tests on Spark 3.5.
-	$(PYTEST) tests/unit tests/parity
+test: setup java ## Run the unit tests, the parity tests on Spark 3.5, and what of the EMR engines runs no Spark.
+	$(PYTEST) tests/unit tests/parity tests/aws -m "not emr_runs"
 
-test-spark40: $(filter .tools/%,$(UV)) java ## Run the parity tests of Spark on Spark 4.0, in an environment of its own.
+setup-spark40: $(filter .tools/%,$(UV))
 	@$(SPARK40) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark40
+
+test-spark40: setup-spark40 java ## Run the parity tests of Spark on Spark 4.0, in an environment of its own.
 	$(SPARK40) $(PYTEST) tests/parity/test_spark_*.py tests/parity/test_oracles.py
 
 test-all: test test-spark40 ## Both Spark lines.
 
-test-aws: setup java ## The EMR engines against a stand-in that checks requests and runs the jobs.
+test-aws: setup setup-spark40 java ## The EMR engines against a stand-in that checks requests and runs the jobs.
 	$(PYTEST) tests/aws
 
 test-e2e: setup ## Deployments on a real Prefect server with a real worker.

@@ -26,7 +26,7 @@ from engines.emr.artifacts import Manifest, code_digest
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 200_000_000
 
-_ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+_ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 
 # Left out of the dependencies; the check after packing runs what is left.
 _UNUSED = (
@@ -63,7 +63,7 @@ print("runs from", sys.prefix)
 
 def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
     """Build the archive and its manifest into `output`. Raises FruitsError with what to do."""
-    architecture = _ARCHITECTURES[platform.machine()]
+    architecture = _architecture()
     with tempfile.TemporaryDirectory(prefix="fruit-features-package-") as scratch:
         tree = Path(scratch, "environment")
         origin = _put_interpreter(minor, interpreter, tree)
@@ -74,6 +74,7 @@ def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
         (wheel,) = Path(scratch).glob("*.whl")
         _run("uv", "pip", "install", "--python", str(python), "--no-deps", str(wheel), *_INSTALL)
         _prune(tree / "lib" / f"python{minor}" / "site-packages")
+        _compile(tree, python)
         version = wheel.name.split("-", maxsplit=2)[1]
         lock = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
         archive = Path(scratch, "archive.tar.gz")
@@ -101,6 +102,17 @@ def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
         shutil.move(archive, place)
         place.with_name(f"{name}.json").write_bytes(manifest.dump())
         return place, manifest
+
+
+def _architecture() -> str:
+    """What EMR calls this machine's processor. Raises InputError where the archive could not run on EMR's Linux."""
+    machine = _ARCHITECTURES.get(platform.machine())
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or machine is None:
+        raise InputError(
+            f"an archive that is built on {platform.system()} ({platform.machine()}) does not run on EMR",
+            "Build it on Linux with glibc, on a processor like the workers': x86-64, or ARM for Graviton.",
+        )
+    return machine
 
 
 _INSTALL = ("--quiet", "--link-mode", "copy", "--no-compile-bytecode", "--strict")
@@ -139,11 +151,22 @@ def _prune(packages: Path) -> None:
             shutil.rmtree(path)
 
 
+def _compile(tree: Path, python: Path) -> None:
+    """Bytecode for all of it: every worker of every job starts in a folder of its own, and would compile it anew."""
+    # Checked against nothing, as the archive never changes; without the name of this folder.
+    options = ("--invalidation-mode", "unchecked-hash", "-s", str(tree))
+    _run(str(python), "-I", "-m", "compileall", "-q", *options, str(tree / "lib"))
+
+
 def _pack(tree: Path, archive: Path) -> None:
-    """A tar of the tree's content. Equal trees give equal bytes: names sorted, no times, no owners."""
+    """A tar of the tree's content. Equal trees give equal bytes: names sorted, no times, no owners.
+
+    Everybody may read it, whatever the umask here: on a cluster the user who unpacks it is not the one who runs it.
+    """
 
     def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
+        info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
         return info
 
     with (
@@ -172,7 +195,12 @@ def _check(archive: Path, minor: str) -> None:
 
 
 def _run(*command: str, cwd: str | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    except OSError as error:
+        raise StageError(
+            f"`{command[0]}` cannot be run: {error.strerror}", "Start this by `make emr-package`."
+        ) from error
     if done.returncode != 0:
         raise StageError(f"`{' '.join(command[:4])} ...` failed (exit {done.returncode})", done.stderr[-3000:])
     return done.stdout

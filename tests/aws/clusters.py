@@ -178,7 +178,7 @@ class Clusters:
         def start(_: Work) -> tuple[int, bytes, bytes]:
             cluster.folder.mkdir()
             if self.work is None:
-                environment = spark_jobs.minimal_environment(cluster.folder, self.stand_in.endpoint_s3, "us-east-1")
+                environment = self._environment(cluster, cluster.folder)
                 for action in cluster.request.get("BootstrapActions", []):
                     script = action["ScriptBootstrapAction"]
                     code, err = spark_jobs.run_bootstrap(script["Path"], script["Args"], cluster.folder, environment)
@@ -206,11 +206,15 @@ class Clusters:
 
         def start(work: Work) -> tuple[int, bytes, bytes]:
             folder.mkdir()
-            environment = spark_jobs.minimal_environment(folder, self.stand_in.endpoint_s3, "us-east-1")
+            environment = self._environment(cluster, folder)
             command = spark_jobs.step_command(arguments, folder, environment)
             return spark_jobs.submit(command, environment, folder)(work)
 
         return start
+
+    def _environment(self, cluster: Cluster, folder: Path) -> dict[str, str]:
+        release = cluster.request["ReleaseLabel"]
+        return spark_jobs.minimal_environment(folder, self.stand_in.endpoint_s3, "us-east-1", release)
 
     def _end(self, cluster: Cluster, step: Step) -> None:
         assert step.work is not None

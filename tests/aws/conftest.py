@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 
 from deployments.package import ROOT, build
@@ -28,7 +30,18 @@ from tests.s3 import Aws
 PHOTOS = 24
 GLIBC = platform.libc_ver()[1]
 
+whole_run = pytest.mark.emr_runs
+"""For tests of real jobs or whole runs; see the marker in pyproject.toml."""
+
 ENGINES = {"emr-serverless": EmrServerlessEngine, "emr-cluster": EmrClusterEngine}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _models_are_read_once() -> Iterator[None]:
+    """Each session of boto3 reads AWS's models anew, which took most of the time of most tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield
 
 
 def trust(service: str) -> str:
@@ -157,10 +170,10 @@ def make_setup(aws: Aws, roles: dict[str, str], places: tuple[str, str], model: 
             service_role=roles["clusters"],
             instance_profile="fruits-instances",
             subnet_id="subnet-0123456789abcdef0",
-            poll_seconds=0.05,
-            max_poll_seconds=0.2,
+            poll_seconds=0.01,
+            max_poll_seconds=0.1,
             patience_seconds=10.0,
-            log_wait_seconds=5.0,
+            log_wait_seconds=1.0,
         )
         Artifacts(settings, AwsCalls(settings)).push(archive)
         return Setup(settings, source, f"s3://{aws.new_bucket()}/features", model)
@@ -194,4 +207,4 @@ def objects(location: str) -> dict[str, bytes]:
     return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
-__all__ = ["ACCOUNT", "PHOTOS", "Setup", "objects", "write_archive"]
+__all__ = ["ACCOUNT", "PHOTOS", "Setup", "objects", "whole_run", "write_archive"]

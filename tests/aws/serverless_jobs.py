@@ -95,6 +95,9 @@ class ServerlessJobs:
     def list_job_runs(self, applicationId: str, maxResults: int = 50, nextToken: str = "0", **_: Any) -> dict[str, Any]:
         self._check_application(applicationId)
         newest_first = list(reversed(self.runs.values()))
+        if self.stand_in.faults.unlisted > 0:
+            self.stand_in.faults.unlisted -= 1
+            newest_first = []
         start = int(nextToken)
         page = [self._summary(self._update(run)) for run in newest_first[start : start + maxResults]]
         more = start + maxResults < len(newest_first)
@@ -142,7 +145,8 @@ class ServerlessJobs:
 
         def start(work: Work) -> tuple[int, bytes, bytes]:
             folder.mkdir()
-            environment = spark_jobs.minimal_environment(folder, self.stand_in.endpoint_s3, "us-east-1")
+            release = self.application["releaseLabel"]
+            environment = spark_jobs.minimal_environment(folder, self.stand_in.endpoint_s3, "us-east-1", release)
             command = spark_jobs.serverless_command(driver, folder, environment)
             return spark_jobs.submit(command, environment, folder)(work)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from botocore.loaders import Loader
-from botocore.model import ServiceModel, Shape
+from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.validate import ParamValidator
 
 Json = dict[str, Any]
@@ -25,6 +27,7 @@ class Service:
     def __init__(self, name: str) -> None:
         self.model = ServiceModel(Loader().load_service_model(name, "service-2"), name)
         self.rest = self.model.metadata["protocol"] == "rest-json"
+        self._routes = list(self._read_routes()) if self.rest else []
         self.signing_name = self.model.metadata.get("signingName", self.model.metadata["endpointPrefix"])
 
     def parse(self, method: str, url: str, headers: Any, body: bytes) -> tuple[str, Json]:
@@ -49,14 +52,17 @@ class Service:
 
     def _parse_rest(self, method: str, url: str, body: bytes) -> tuple[str, Json]:
         parts = urlsplit(url)
-        for name in self.model.operation_names:
-            operation = self.model.operation_model(name)
-            template = operation.http["requestUri"].split("?", maxsplit=1)[0]
-            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(template))
-            match = re.fullmatch(pattern, parts.path)
+        for name, operation, pattern in self._routes:
+            match = pattern.fullmatch(parts.path)
             if match and operation.http["method"] == method:
                 return name, self._members(operation.input_shape, match.groupdict(), parse_qs(parts.query), body)
         raise BadRequestError(f"no operation has {method} {parts.path}")
+
+    def _read_routes(self) -> Iterator[tuple[str, OperationModel, re.Pattern[str]]]:
+        for name in self.model.operation_names:
+            operation = self.model.operation_model(name)
+            template = operation.http["requestUri"].split("?", maxsplit=1)[0]
+            yield name, operation, re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(template)))
 
     def _members(self, shape: Any, path: dict[str, str], query: dict[str, list[str]], body: bytes) -> Json:
         plain = json.loads(body) if body else {}
@@ -80,6 +86,10 @@ class Service:
         problems += list(_breaches(shape, value, what))
         if problems:
             raise BadRequestError(f"{what}: {'; '.join(problems)}")
+
+
+service = functools.cache(Service)
+"""The service of that name; reading a model takes a while, and it never changes."""
 
 
 def _breaches(shape: Shape, value: Any, place: str) -> Any:

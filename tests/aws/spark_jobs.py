@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -18,16 +19,38 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pyspark
 
+from deployments.package import ROOT
 from engines.emr import stage_job
+from engines.emr.preflight import RELEASES
 from tests.parity.chain import SequentialEngine
 
-SPARK_HOME = Path(pyspark.__file__).parent
 ROLE_SECRET = "secret-of-the-role-" + "x" * 20
 """The secret key that jobs get. A test looks for it where no secret may be."""
 
 ROLE_TOKEN = "token-of-the-role-" + "y" * 40
+
+
+def spark_homes() -> dict[str, Path]:
+    """Version of Spark -> its folder, of those in the environments of this project."""
+    environments = [Path(sys.prefix), ROOT / ".venv", ROOT / ".venv-spark40"]
+    found = {}
+    for environment in environments:
+        for path in environment.glob("lib/python3*/site-packages/pyspark/version.py"):
+            version = re.search(r'__version__.*"(.+)"|__version__.*\'(.+)\'', path.read_text())
+            assert version is not None, path
+            found[version[1] or version[2]] = path.parent
+    return found
+
+
+def spark_home(release: str) -> Path:
+    """The Spark of an EMR release. Raises LookupError with the name of the environment that has none."""
+    line = next(spark for prefix, (spark, _) in RELEASES.items() if release.startswith(prefix))
+    for version, folder in spark_homes().items():
+        if version.startswith(f"{line}."):
+            return folder
+    name = {"3.5": ".venv", "4.0": ".venv-spark40"}[line]
+    raise LookupError(f"{release} has Spark {line}, which is in no environment: `make test-aws` makes {name}")
 
 
 def split_s3(url: str) -> tuple[str, str]:
@@ -115,16 +138,18 @@ def submit(command: list[str], environment: dict[str, str], folder: Path) -> Cal
     return run
 
 
-def minimal_environment(folder: Path, endpoint: str, region: str) -> dict[str, str]:
-    """What a worker of EMR has, as far as it matters: no virtual environment, no path of the developer."""
+def minimal_environment(folder: Path, endpoint: str, region: str, release: str) -> dict[str, str]:
+    """What a worker of this release has, as far as it matters: no virtual environment, no path of the developer."""
     java = Path(os.path.realpath(shutil.which("java") or "java")).parents[1]
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
         "JAVA_HOME": os.environ.get("JAVA_HOME", str(java)),
-        "SPARK_HOME": str(SPARK_HOME),
+        "SPARK_HOME": str(spark_home(release)),
         "SPARK_LOCAL_DIRS": str(folder / "spark"),
         "SPARK_LOCAL_IP": "127.0.0.1",
+        # Short jobs on few cores: most of their time went into compiling Spark.
+        "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "AWS_REGION": region,
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -150,13 +175,13 @@ def serverless_command(driver: dict[str, Any], folder: Path, environment: dict[s
             unpack(local, folder / alias)
             words[position] = f"{name}={local}#{alias}"
     entry = download(driver["entryPoint"], folder / "entry_point.py")
-    submit_script = str(SPARK_HOME / "bin" / "spark-submit")
+    submit_script = str(Path(environment["SPARK_HOME"], "bin", "spark-submit"))
     return [submit_script, "--master", "local[2]", *words, str(entry), *driver["entryPointArguments"]]
 
 
 def step_command(arguments: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
     """A step of command-runner.jar as submitted, its `s3://` entry point downloaded."""
-    environment["PATH"] = f"{SPARK_HOME / 'bin'}:{environment['PATH']}"
+    environment["PATH"] = f"{environment['SPARK_HOME']}/bin:{environment['PATH']}"
     return [
         str(download(word, folder / "entry_point.py")) if word.startswith("s3://") and word.endswith(".py") else word
         for word in with_master(arguments)

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.aws.service_models import BadRequestError, Service
+from tests.aws.service_models import BadRequestError, Service, service
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -40,6 +40,10 @@ class Faults:
     """Operation -> connections closed without doing anything."""
     lose_after: Counter[str] = field(default_factory=Counter)
     """Operation -> connections closed after the request was accepted."""
+    fail_after: Counter[str] = field(default_factory=Counter)
+    """Operation -> faults of the service after the request was accepted."""
+    unlisted: int = 0
+    """Listings of jobs that know of none yet: what AWS lists comes later than what it accepts."""
     delay: dict[str, float] = field(default_factory=dict)
     """Operation -> seconds before the next answer."""
     deny: dict[str, str] = field(default_factory=dict)
@@ -64,12 +68,13 @@ class StandIn:
         self.lock = threading.RLock()
         self.serverless = ServerlessJobs(self)
         self.clusters = Clusters(self)
-        services = [(Service("emr-serverless"), self.serverless), (Service("emr"), self.clusters)]
-        self._services = {service.signing_name: (service, handler) for service, handler in services}
+        services = [(service("emr-serverless"), self.serverless), (service("emr"), self.clusters)]
+        self._services = {model.signing_name: (model, handler) for model, handler in services}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True, name="stand-in").start()
+        # Half a second, by default, is how long a server takes to stop.
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True, name="stand-in").start()
 
     def close(self) -> None:
         self.serverless.kill()
@@ -95,7 +100,7 @@ class StandIn:
     def answer(self, method: str, url: str, headers: Any, body: bytes) -> tuple[int, bytes, bool]:
         """Status, body, and whether the connection is lost instead."""
         try:
-            service, handler, name, parameters = self._understand(method, url, headers, body)
+            model, handler, name, parameters = self._understand(method, url, headers, body)
             if self._used(self.faults.lose_before, name):
                 return 0, b"", True
             if name in self.faults.deny:
@@ -103,7 +108,9 @@ class StandIn:
             with self.lock:
                 self.calls.append((name, parameters))
                 output = getattr(handler, _snake(name))(**parameters)
-            content = service.serialize(name, output)
+            content = model.serialize(name, output)
+            if self._used(self.faults.fail_after, name):
+                raise AwsError(500, "InternalServerException", "the service failed")
             time.sleep(self.faults.delay.pop(name, 0.0))
             return 200, content, self._used(self.faults.lose_after, name)
         except AwsError as error:
@@ -116,8 +123,8 @@ class StandIn:
         signature = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request", headers.get("Authorization", ""))
         if signature is None or signature[2] not in self._services:
             raise BadRequestError(f"not signed for a service that is here: {headers.get('Authorization')}")
-        service, handler = self._services[signature[2]]
-        name, parameters = service.parse(method, url, headers, body)
+        model, handler = self._services[signature[2]]
+        name, parameters = model.parse(method, url, headers, body)
         if self.faults.expired > 0:
             self.faults.expired -= 1
             raise AwsError(403, "ExpiredTokenException", "The security token included in the request is expired")
@@ -126,7 +133,7 @@ class StandIn:
             raise AwsError(429, "ThrottlingException", "Rate exceeded")
         if signature[1] != REGION:
             raise AwsError(404, "ResourceNotFoundException", f"nothing of yours is in {signature[1]}")
-        return service, handler, name, parameters
+        return model, handler, name, parameters
 
     def _used(self, counts: Counter[str], name: str) -> bool:
         with self.lock:

@@ -1,4 +1,4 @@
-"""The whole chain with real jobs: spark-submit on Spark 3.5, in the archive, from S3 to S3."""
+"""The whole chain with real jobs: spark-submit of both Spark lines, in the one archive, from S3 to S3."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from pathlib import Path
 import pytest
 
 from engines.base import FeaturizeRequest, FitRequest, IndexRequest, ProjectRequest
+from engines.core.errors import FruitsError
 from engines.core.model import publish_model
 from engines.dask_engine import DaskEngine
-from tests.aws.conftest import PHOTOS, Setup, objects
-from tests.aws.spark_jobs import ROLE_SECRET, ROLE_TOKEN
+from tests.aws.conftest import PHOTOS, Setup, objects, whole_run
+from tests.aws.spark_jobs import ROLE_SECRET, ROLE_TOKEN, spark_home
 from tests.aws.stand_in import StandIn
 
 SECONDS = 540
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [whole_run, pytest.mark.timeout(600)]
+
+SPARK = {"emr-7.13.0": "3.5.6", "emr-spark-8.0.0": "4.0.2"}
+"""EMR release -> the Spark that it has."""
 
 CALLER_SECRET = "secret-of-the-caller-" + "z" * 20
 
@@ -54,6 +58,7 @@ def test_serverless_by_the_command_line_is_byte_identical_to_the_laptop(
     weights: str,
     tmp_path: Path,
 ):
+    need_spark("emr-7.13.0")
     setup = make_setup(archive)
     settings = {name: value for name, value in asdict(setup.settings).items() if value not in (None, "")}
     config = tmp_path / "fruits.toml"
@@ -94,6 +99,7 @@ def test_serverless_by_the_command_line_is_byte_identical_to_the_laptop(
     record = json.loads(next(content for key, content in written.items() if key.endswith("/run.json")))
     assert record["engine"] == "emr-serverless"
     assert record["counts"]["projected"] == PHOTOS
+    assert record["engine_details"]["spark"] == "3.5.6"
     billed = [stand_in.serverless._billed(run) for run in stand_in.serverless.runs.values()]
     details = record["engine_details"]
     assert details["vcpu_hours"] == pytest.approx(sum(one["vCPUHour"] for one in billed))
@@ -115,18 +121,57 @@ def test_serverless_by_the_command_line_is_byte_identical_to_the_laptop(
     assert stand_in.settle() == []
 
 
-def test_a_cluster_is_byte_identical_to_the_laptop(
-    make_setup: Callable[[Path], Setup], archive: Path, stand_in: StandIn, laptop: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "release"),
+    [("emr-cluster", "emr-7.13.0"), ("emr-serverless", "emr-spark-8.0.0"), ("emr-cluster", "emr-spark-8.0.0")],
+)
+def test_the_chain_is_byte_identical_to_the_laptop(
+    make_setup: Callable[[Path], Setup],
+    archive: Path,
+    stand_in: StandIn,
+    laptop: dict[str, str],
+    tmp_path: Path,
+    name: str,
+    release: str,
 ):
+    """On both Spark lines; the release of a Serverless job is its application's, that of a cluster is asked for."""
+    need_spark(release)
+    stand_in.serverless.application["releaseLabel"] = release
     setup = make_setup(archive)
-    with setup.engine("emr-cluster", unpack_folder=str(tmp_path / "fruit-features")) as engine:
+    said = []
+    folder = str(tmp_path / "fruit-features")
+    with setup.engine(name, unpack_folder=folder, release_label=release) as engine:
+        engine.on_progress = said.append
         featurized, parts = setup.chain(engine)
         facts = engine.describe()
     assert featurized.featurized == PHOTOS
     assert {str(part["key"]): str(part["sha256"]) for part in parts} == laptop
     assert sha256_of_parts(setup.output, list(laptop)) == laptop
-    assert facts["instance_hours"] >= 0
-    assert len(stand_in.clusters.clusters) == 1
+    assert facts["spark"] == SPARK[release]
+    assert facts["python"].startswith("3.11.")
+    assert facts["cost_usd"] >= 0
+    assert (said[-1].stage, said[-1].done, said[-1].total) == ("project", PHOTOS, PHOTOS)
     assert stand_in.settle() == []
-    (cluster,) = stand_in.clusters.clusters.values()
-    assert cluster.state == "TERMINATED"
+    if name == "emr-cluster":
+        (cluster,) = stand_in.clusters.clusters.values()
+        assert (cluster.state, cluster.request["ReleaseLabel"]) == ("TERMINATED", release)
+
+
+def test_a_stage_that_fails_in_spark_is_explained_here(
+    make_setup: Callable[[Path], Setup], archive: Path, stand_in: StandIn
+):
+    """The error is raised by a real job, and neither by the stand-in nor by Spark."""
+    setup = make_setup(archive)
+    catalog = setup.indexed().catalog
+    with setup.engine() as engine, pytest.raises(FruitsError, match="models/unknown") as caught:
+        engine.featurize(FeaturizeRequest(setup.source, setup.output, catalog, "unknown"))
+    assert "driver's log" not in caught.value.hint
+    (run,) = stand_in.serverless.runs.values()
+    assert run.state == "FAILED"
+
+
+def need_spark(release: str) -> None:
+    try:
+        spark_home(release)
+    except LookupError as error:
+        pytest.skip(str(error))

@@ -6,9 +6,19 @@ import threading
 import time
 from dataclasses import replace
 
+import boto3
 import pytest
 
+from engines.core.catalog import read_catalog
 from engines.core.errors import InputError, StageError, TransientError
+from engines.emr.artifacts import Artifacts
+from engines.emr.calls import Aws as AwsCalls
+from engines.emr.cluster_request import cluster_for
+from engines.emr.control import stop_run
+from engines.emr.cost import estimate_stages
+from engines.emr.engine import EmrEngine
+from engines.emr.protocol import State, output_tag
+from engines.emr.serverless import _state
 from tests.aws import spark_jobs
 from tests.aws.conftest import PHOTOS, Setup
 from tests.aws.stand_in import StandIn
@@ -51,6 +61,69 @@ def test_a_lost_connection_after_asking_for_a_cluster_gives_one_cluster(setup: S
         engine.index(setup.index_request())
     assert len(stand_in.clusters.clusters) == 1
     assert stand_in.settle() == []
+
+
+@both
+def test_a_fault_of_the_service_after_the_start_gives_one_job(setup: Setup, stand_in: StandIn, name: str):
+    """AWS may answer 500 and have started it all the same."""
+    stand_in.faults.fail_after[START[name]] = 1
+    with setup.engine(name) as engine:
+        engine.index(setup.index_request())
+    assert jobs_started(stand_in) == 1
+
+
+def test_a_fault_of_the_service_after_asking_for_a_cluster_gives_one_cluster(setup: Setup, stand_in: StandIn):
+    stand_in.faults.fail_after["RunJobFlow"] = 1
+    with setup.engine("emr-cluster") as engine:
+        engine.index(setup.index_request())
+    assert len(stand_in.clusters.clusters) == 1
+    assert stand_in.settle() == []
+
+
+def test_a_cluster_whose_id_never_arrived_is_terminated(setup: Setup, stand_in: StandIn):
+    """Ctrl-C, say, while AWS answers."""
+    engine = setup.engine("emr-cluster")
+    call = engine._aws.call
+
+    def interrupted(service, operation, **parameters):
+        answer = call(service, operation, **parameters)
+        if operation == "run_job_flow":
+            raise KeyboardInterrupt
+        return answer
+
+    engine._aws.call = interrupted
+    with engine, pytest.raises(KeyboardInterrupt):
+        engine.index(setup.index_request())
+    assert len(stand_in.clusters.clusters) == 1
+    assert stand_in.count("TerminateJobFlows") == 1
+    assert stand_in.settle() == []
+
+
+def test_a_job_that_aws_does_not_list_yet_is_not_started_twice(setup: Setup, stand_in: StandIn):
+    """Even when it would be of another size now: the client token belongs to the job that runs."""
+    stand_in.serverless.work = spark_jobs.hang
+    first, second = setup.engine(executors=1), setup.engine(executors=2)
+    thread = threading.Thread(target=ends_cancelled, args=(first, setup), daemon=True)
+    thread.start()
+    while "RUNNING" not in states(stand_in):
+        time.sleep(0.02)
+    stand_in.faults.unlisted = 2
+    with second:
+        ends = threading.Thread(target=ends_cancelled, args=(second, setup), daemon=True)
+        ends.start()
+        while second._job is None:
+            time.sleep(0.02)
+        first.close()
+        ends.join(20)
+    thread.join(20)
+    assert stand_in.faults.unlisted == 0
+    assert jobs_started(stand_in) == 1
+    assert stand_in.settle() == []
+
+
+def ends_cancelled(engine: EmrEngine, setup: Setup) -> None:
+    with pytest.raises(StageError, match="cancelled"):
+        engine.index(setup.index_request())
 
 
 @both
@@ -105,14 +178,9 @@ def test_a_second_attempt_attaches_to_the_job_that_runs(setup: Setup, stand_in: 
 def test_what_another_run_left_behind_is_cancelled(setup: Setup, stand_in: StandIn, name: str):
     stand_in.serverless.work = stand_in.clusters.work = spark_jobs.hang
     dead = setup.engine(name, run="dead")
-
-    def run_dead() -> None:
-        with pytest.raises(TransientError):
-            dead.index(setup.index_request())
-
-    thread = threading.Thread(target=run_dead, daemon=True)
+    thread = threading.Thread(target=ends_cancelled, args=(dead, setup), daemon=True)
     thread.start()
-    while not any(state == "RUNNING" for state in states(stand_in)):
+    while "RUNNING" not in states(stand_in):
         time.sleep(0.02)
     stand_in.serverless.work = stand_in.clusters.work = spark_jobs.serial
     with setup.engine(name, run="next") as engine:
@@ -150,9 +218,73 @@ def test_leaving_a_stage_cancels_its_job_once(setup: Setup, stand_in: StandIn, n
 
 
 @both
+def test_a_cancel_that_fails_is_made_again_at_the_end(setup: Setup, stand_in: StandIn, name: str):
+    indexed = setup.indexed()
+    stand_in.serverless.work = stand_in.clusters.work = spark_jobs.hang
+    engine = setup.engine(name, patience_seconds=0.1)
+    poll = engine.runner.poll
+
+    def unreachable(job):
+        if "RUNNING" in states(stand_in):
+            stand_in.faults.lose_before[CANCEL[name]] = 10**6
+            raise StageError("the network went away", "")
+        return poll(job)
+
+    engine.runner.poll = unreachable
+    with engine:
+        with pytest.raises(TransientError, match="did not answer cancel"):
+            engine.featurize(setup.featurize_request(indexed))
+        assert "RUNNING" in states(stand_in)
+        stand_in.faults.lose_before.clear()
+    assert stand_in.count(CANCEL[name]) == 1
+    assert stand_in.settle() == []
+
+
+@both
+def test_a_job_that_somebody_stopped_is_not_worth_another_attempt(setup: Setup, stand_in: StandIn, name: str):
+    """`fruits emr stop` would be undone by Prefect's retry, which is for TransientErrors."""
+    stand_in.serverless.work = stand_in.clusters.work = spark_jobs.hang
+    with setup.engine(name) as engine:
+        ends = threading.Thread(target=ends_cancelled, args=(engine, setup), daemon=True)
+        ends.start()
+        while "RUNNING" not in states(stand_in):
+            time.sleep(0.02)
+        stop_run(name, engine.settings, engine.run)
+        ends.join(20)
+        assert not ends.is_alive()
+    assert jobs_started(stand_in) == 1
+    assert stand_in.count(CANCEL[name]) == 1
+    assert stand_in.settle() == []
+
+
+def test_a_step_that_cannot_be_cancelled_does_not_keep_its_cluster_running(setup: Setup, stand_in: StandIn):
+    stand_in.clusters.work = spark_jobs.hang
+    stand_in.faults.deny["CancelSteps"] = "not authorized to perform: elasticmapreduce:CancelSteps"
+    with setup.engine("emr-cluster") as engine:
+        ends = threading.Thread(target=ends_cancelled, args=(engine, setup), daemon=True)
+        ends.start()
+        while "RUNNING" not in states(stand_in):
+            time.sleep(0.02)
+        with pytest.raises(InputError, match="CancelSteps"):
+            stop_run("emr-cluster", engine.settings, engine.run)
+        ends.join(20)
+        assert not ends.is_alive()
+    assert stand_in.settle() == []
+
+
+def test_a_state_that_is_not_known_here_counts_as_running():
+    """AWS added QUEUED in 2024; what may cost money must not be overlooked."""
+    assert _state({"state": "THINKING"}) is State.RUNNING
+
+
+def test_an_output_is_the_same_however_it_is_spelled():
+    assert output_tag("s3://bucket/output/") == output_tag("s3a://bucket/output")
+
+
+@both
 def test_throttling_is_waited_out(setup: Setup, stand_in: StandIn, name: str):
     engine = setup.engine(name, patience_seconds=60.0)
-    engine._aws._pause = lambda _: None
+    engine._aws.pause = lambda _: None
     stand_in.faults.throttle = 6
     with engine:
         assert engine.index(setup.index_request()).listed == PHOTOS
@@ -168,7 +300,7 @@ def test_endless_throttling_is_a_transient_error_and_starts_nothing(setup: Setup
 
 def test_credentials_that_are_renewed_in_time_go_unnoticed(setup: Setup, stand_in: StandIn):
     engine = setup.engine()
-    engine._aws._pause = lambda _: None
+    engine._aws.pause = lambda _: None
     with engine:
         indexed = engine.index(setup.index_request())
         stand_in.faults.expired = 2
@@ -177,7 +309,9 @@ def test_credentials_that_are_renewed_in_time_go_unnoticed(setup: Setup, stand_i
 
 def test_expired_credentials_before_the_start_are_said_and_start_nothing(setup: Setup, stand_in: StandIn):
     stand_in.faults.expired = 10**6
-    with setup.engine() as engine, pytest.raises(InputError, match="have expired") as caught:
+    engine = setup.engine()
+    engine._aws.pause = lambda _: None
+    with engine, pytest.raises(InputError, match="have expired") as caught:
         engine.index(setup.index_request())
     assert "aws sso login" in caught.value.hint
     assert jobs_started(stand_in) == 0
@@ -185,9 +319,9 @@ def test_expired_credentials_before_the_start_are_said_and_start_nothing(setup: 
 
 def test_credentials_that_expire_for_good_leave_the_job_to_its_timeout(setup: Setup, stand_in: StandIn):
     stand_in.serverless.work = spark_jobs.hang
-    stand_in.minute = 0.5
+    stand_in.minute = 0.25
     engine = setup.engine(timeout_minutes=4)
-    engine._aws._pause = lambda _: None
+    engine._aws.pause = lambda _: None
     poll = engine.runner.poll
 
     def expiring(job):
@@ -287,13 +421,11 @@ def test_a_retry_after_a_failed_job_is_a_new_job(setup: Setup, stand_in: StandIn
 
 
 def test_a_given_cluster_is_left_running(setup: Setup, stand_in: StandIn):
-    with setup.engine("emr-cluster", run="starter") as starter:
-        starter._check(setup.source, setup.output)
-        cluster = starter.runner._cluster_of("starter")
-        starter.runner._created = None  # as if a person had started it
-        with setup.engine("emr-cluster", run="guest", cluster_id=cluster) as guest:
-            guest.index(setup.index_request())
-    assert stand_in.clusters.clusters[cluster].state == "WAITING"
+    published = Artifacts(setup.settings, AwsCalls(setup.settings)).current()
+    started = boto3.client("emr").run_job_flow(**cluster_for("a-person", setup.settings, published))
+    with setup.engine("emr-cluster", cluster_id=started["JobFlowId"]) as engine:
+        engine.index(setup.index_request())
+    assert stand_in.clusters.clusters[started["JobFlowId"]].state == "WAITING"
     assert stand_in.count("TerminateJobFlows") == 0
 
 
@@ -322,3 +454,48 @@ def test_billing_that_is_late_is_said_not_guessed(setup: Setup, stand_in: StandI
     with setup.engine(log_wait_seconds=0.2) as engine:
         engine.index(setup.index_request())
         assert "fruits emr cost" in engine.describe()["billed"]
+
+
+def test_a_bill_that_cannot_be_read_does_not_cost_the_results(setup: Setup, stand_in: StandIn):
+    with setup.engine() as engine:
+        engine.index(setup.index_request())
+        stand_in.faults.deny["ListJobRuns"] = "not authorized to perform: emr-serverless:ListJobRuns"
+        billed = engine.describe()["billed"]
+        stand_in.faults.deny.clear()
+    assert "could not be read" in billed
+    assert f"fruits emr cost {engine.run}" in billed
+
+
+def test_what_is_not_billed_yet_counts_for_max_cost_as_it_was_estimated(setup: Setup, stand_in: StandIn):
+    stand_in.serverless.report_billing = False
+    request = setup.index_request()
+    shards = len(read_catalog(setup.output, setup.indexed().catalog).shards)
+    index = estimate_stages(setup.settings, "emr-serverless", ["index"], 0, 0).cost or 0.0
+    rest = ["featurize", "fit_pca", "project"]
+    after = estimate_stages(setup.settings, "emr-serverless", rest, PHOTOS, shards).cost or 0.0
+    with setup.engine(max_cost=after + index / 2, log_wait_seconds=0.0) as engine:
+        indexed = engine.index(request)
+        with pytest.raises(InputError, match="spent: more than the"):
+            engine.featurize(setup.featurize_request(indexed))
+    assert jobs_started(stand_in) == 1
+
+
+def test_progress_that_cannot_be_written_ends_no_job(setup: Setup, monkeypatch: pytest.MonkeyPatch):
+    class Engine(spark_jobs.SequentialEngine):
+        def describe(self):
+            return {"spark": "3.5.6"}
+
+    indexed = setup.indexed()
+    request = setup.featurize_request(indexed)
+    storage = spark_jobs.stage_job.open_storage(setup.output)
+
+    class Unwritable:
+        def write(self, key: str, content: bytes) -> None:
+            raise TransientError("the network went away")
+
+    monkeypatch.setattr("engines.spark_engine.SparkEngine", Engine)
+    monkeypatch.setattr(spark_jobs.stage_job, "open_storage", lambda _: Unwritable())
+    left = spark_jobs.stage_job.run_stage("featurize", request, "jobs/progress.json")
+    assert left["report"]["featurized"] == PHOTOS
+    assert left["facts"]["spark"] == "3.5.6"
+    assert not storage.exists("jobs/progress.json")

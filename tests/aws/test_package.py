@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deployments import package
 from deployments.package import MAX_BYTES
+from engines.core.errors import InputError
 from engines.core.images import decode
 from engines.core.model import Model
 from engines.core.runtimes import LiteRtRuntime
 from engines.core.sample_photos import encode_photo
 from engines.emr.artifacts import read_manifest
+from tests.aws.conftest import whole_run
 from tests.aws.spark_jobs import unpack
 
 INFERENCE = """
@@ -38,6 +43,7 @@ def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@whole_run
 def test_inference_gives_the_same_bytes_as_here(unpacked: Path, model: Model, tmp_path: Path):
     photo = encode_photo(1, 2, 3, 4)
     (tmp_path / "network.bin").write_bytes(model.content)
@@ -55,6 +61,7 @@ def test_inference_gives_the_same_bytes_as_here(unpacked: Path, model: Model, tm
     assert answer["prefix"] == str(unpacked)
 
 
+@whole_run
 def test_its_name_says_the_lock_and_its_size_is_below_the_limit(archive: Path):
     manifest = read_manifest(archive)
     assert f"lock{manifest.lock}" in archive.name
@@ -62,6 +69,7 @@ def test_its_name_says_the_lock_and_its_size_is_below_the_limit(archive: Path):
     assert archive.stat().st_size == manifest.size < MAX_BYTES
 
 
+@whole_run
 def test_no_folder_of_the_build_is_searched_for_libraries(unpacked: Path):
     """Every library that is not the system's comes from the archive."""
     listed = subprocess.run(
@@ -81,3 +89,39 @@ def test_no_folder_of_the_build_is_searched_for_libraries(unpacked: Path):
     system = {Path(place).name.split(".so")[0] for place in places if place.startswith(("/lib", "/usr/lib"))}
     assert outside == set()
     assert system <= {"libc", "libm", "libdl", "libpthread", "librt", "libutil", "libresolv", "libgcc_s", "libstdc++"}
+
+
+def test_an_archive_is_not_built_where_it_would_not_run_on_emr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(InputError, match="does not run on EMR") as caught:
+        package.build("3.11", "auto", tmp_path / "dist")
+    assert "Linux" in caught.value.hint
+    assert not (tmp_path / "dist").exists()
+
+
+def test_equal_trees_give_equal_bytes_that_everybody_may_read(tmp_path: Path):
+    """Whatever the umask and the clock: on a cluster, who unpacks the archive is not who runs it."""
+    archives = []
+    for number, mode in enumerate((0o600, 0o644)):
+        tree = tmp_path / f"tree-{number}"
+        (tree / "bin").mkdir(parents=True, mode=0o700)
+        (tree / "bin" / "python").write_text("python")
+        (tree / "bin" / "python").chmod(0o700)
+        (tree / "module.py").write_text("1")
+        (tree / "module.py").chmod(mode)
+        archives.append(tmp_path / f"{number}.tar.gz")
+        package._pack(tree, archives[-1])
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    with tarfile.open(archives[0]) as tar:
+        assert {member.name: member.mode for member in tar} == {"bin": 0o755, "bin/python": 0o755, "module.py": 0o644}
+
+
+@whole_run
+def test_workers_find_it_compiled_and_learn_nothing_of_where_it_was_built(unpacked: Path):
+    """Each worker unpacks the archive anew, and would compile everything it imports."""
+    modules = list((unpacked / "lib" / "python3.11" / "site-packages" / "engines").rglob("*.py"))
+    assert len(modules) > 30
+    for module in modules:
+        compiled = (module.parent / "__pycache__" / f"{module.stem}.cpython-311.pyc").read_bytes()
+        assert int.from_bytes(compiled[4:8], "little") == 0b01  # by hash, and unchecked: see PEP 552
+        assert b"fruit-features-package" not in compiled

@@ -102,9 +102,42 @@ def test_an_archive_that_does_not_fit(
     refused(setup, stand_in, message, artifacts=settings.artifacts)
 
 
-def test_an_unknown_release(setup: Setup, stand_in: StandIn):
-    stand_in.serverless.application["releaseLabel"] = "emr-6.9.0"
-    refused(setup, stand_in, r"unknown release label emr-6\.9\.0")
+@pytest.mark.parametrize("release", ["emr-6.9.0", "emr-spark-9.0.0"])
+def test_a_release_of_another_spark_line(setup: Setup, stand_in: StandIn, release: str):
+    stand_in.serverless.application["releaseLabel"] = release
+    assert "emr-7.x (Spark 3.5)" in refused(setup, stand_in, f"unknown release label {release}").hint
+    error = refused(setup, stand_in, f"unknown release label {release}", name="emr-cluster", release_label=release)
+    assert "emr-spark-8.x (Spark 4.0)" in error.hint
+
+
+@pytest.mark.parametrize(("release", "spark"), [("emr-7.13.0", "3.5"), ("emr-spark-8.0.0", "4.0")])
+def test_the_spark_line_of_the_release_is_said(
+    setup: Setup, stand_in: StandIn, release: str, spark: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "fruits.emr")
+    stand_in.serverless.application["releaseLabel"] = release
+    for name in ("emr-serverless", "emr-cluster"):
+        with setup.engine(name, release_label=release) as engine:
+            engine._check(setup.source, setup.output)
+    assert caplog.text.count(f"{release} (Spark {spark})") == 2
+
+
+def test_a_python_that_neither_line_is_tested_with(setup: Setup, stand_in: StandIn, aws: Aws, tmp_path):
+    settings = replace(setup.settings, artifacts=f"s3://{aws.new_bucket()}/unfit")
+    Artifacts(settings, AwsCalls(settings)).push(write_archive(tmp_path, python="3.14.0"))
+    stand_in.serverless.application["releaseLabel"] = "emr-spark-8.0.0"
+    refused(setup, stand_in, r"Python 3\.14, but emr-spark-8\.0\.0 takes 3\.11", artifacts=settings.artifacts)
+
+
+def test_a_profile_that_does_not_exist(setup: Setup, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    error = refused(setup, stand_in, r"config profile \(nobody\) could not be found")
+    assert "AWS_PROFILE" in error.hint
+
+
+def test_half_a_pair_of_keys(setup: Setup, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    refused(setup, stand_in, "Partial credentials")
 
 
 def test_an_unknown_application(setup: Setup, stand_in: StandIn):
@@ -150,6 +183,7 @@ def test_settings_come_from_options_then_environment_then_file(tmp_path):
         ({"executors": "many"}, "executors cannot be 'many'"),
         ({"executors": 2.5}, r"executors cannot be 2\.5"),
         ({"timeout_minutes": 0}, "timeout_minutes cannot be 0"),
+        ({"idle_minutes": 0}, "idle_minutes cannot be 0"),
         ({"max_cost": -1}, "max_cost cannot be -1"),
         ({"architecture": "sparc"}, "unknown architecture"),
         ({"artifacts": "/tmp/x"}, "must lie on S3"),  # noqa: S108 - not opened
