@@ -74,6 +74,7 @@ def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
         (wheel,) = Path(scratch).glob("*.whl")
         _run("uv", "pip", "install", "--python", str(python), "--no-deps", str(wheel), *_INSTALL)
         _prune(tree / "lib" / f"python{minor}" / "site-packages")
+        _forget_origin(tree)
         _compile(tree, python)
         version = wheel.name.split("-", maxsplit=2)[1]
         lock = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
@@ -151,11 +152,21 @@ def _prune(packages: Path) -> None:
             shutil.rmtree(path)
 
 
+def _forget_origin(tree: Path) -> None:
+    """Remove what names the folder this was built in, and would not work elsewhere: equal sources, equal archives."""
+    for script in (tree / "bin").iterdir():
+        if not script.name.startswith("python"):
+            script.unlink()
+    for name in ("direct_url.json", "uv_cache.json", "RECORD"):
+        for path in tree.glob(f"lib/python*/site-packages/*.dist-info/{name}"):
+            path.unlink()
+
+
 def _compile(tree: Path, python: Path) -> None:
     """Bytecode for all of it: every worker of every job starts in a folder of its own, and would compile it anew."""
     # Checked against nothing, as the archive never changes; without the name of this folder.
-    options = ("--invalidation-mode", "unchecked-hash", "-s", str(tree))
-    _run(str(python), "-I", "-m", "compileall", "-q", *options, str(tree / "lib"))
+    options = ("-f", "--invalidation-mode", "unchecked-hash", "-s", str(tree))
+    _run(str(python), "-I", "-B", "-m", "compileall", "-q", *options, str(tree / "lib"))
 
 
 def _pack(tree: Path, archive: Path) -> None:
