@@ -11,6 +11,8 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 RUN := $(UV) run --no-sync
 SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 PYTEST := $(RUN) pytest
+# Files of tests that use little of the machine each; those of parity have all of it.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup setup-spark40 demo prefect test test-spark40 test-all test-aws test-e2e screenshots check format java emr-package benchmark clean
 
@@ -38,7 +40,8 @@ java:
 	  echo "Debian, Ubuntu: apt-get install openjdk-17-jre-headless    macOS: brew install openjdk@17"; exit 1; fi
 
 test: setup java ## Run the unit tests, the parity tests on Spark 3.5, and what of the EMR engines runs no Spark.
-	$(PYTEST) tests/unit tests/parity tests/aws -m "not emr_runs"
+	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/aws -m "not emr_runs"
+	$(PYTEST) tests/parity
 
 setup-spark40: $(filter .tools/%,$(UV))
 	@$(SPARK40) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark40
