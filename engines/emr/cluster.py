@@ -122,11 +122,12 @@ class ClusterRunner:
         found = _status(cluster, step)
         if found is None:
             raise InputError(f"the step {job_id} ({step['Name']}) is not one of fruit-features", "Check the step's id.")
-        reason = status.get("StateChangeReason", {}).get("Message", "")
+        change = status.get("StateChangeReason", {})
+        reason = change.get("Message", "")
         died = status["State"] == "TERMINATED_WITH_ERRORS" and found.state is not State.SUCCEEDED
         if died or (status["State"] in _DEAD and not found.state.ended):
-            detail = f"the cluster {cluster} ended: {reason}"
-            return JobStatus(job_id, found.name, State.FAILED, status["State"], detail)
+            state = State.CANCELLED if change.get("Code") == "USER_REQUEST" else State.FAILED
+            return JobStatus(job_id, found.name, state, status["State"], f"the cluster {cluster} ended: {reason}")
         if found.state is State.WAITING:
             return JobStatus(job_id, found.name, State.WAITING, f"{found.aws_state}, cluster {status['State']}", reason)
         return found

@@ -39,7 +39,7 @@ class Cluster:
     request: dict[str, Any]
     folder: Path
     state: str = "STARTING"
-    reason: str = ""
+    reason: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     boot: Work | None = None
     began: float = field(default_factory=time.monotonic)
@@ -149,6 +149,7 @@ class Clusters:
         for identity in JobFlowIds:
             cluster = self._find(identity)
             cluster.state = "TERMINATING"
+            cluster.reason = {"Code": "USER_REQUEST", "Message": "Terminated by user request"}
             for step in cluster.steps:
                 if step.state not in ENDED:
                     self._cancel(step)
@@ -164,9 +165,9 @@ class Clusters:
             if cluster.state == "BOOTSTRAPPING" and cluster.boot is not None and cluster.boot.outcome is not None:
                 code, _, err = cluster.boot.outcome
                 cluster.state = "WAITING" if code == 0 else "TERMINATED_WITH_ERRORS"
-                cluster.reason = (
-                    "" if code == 0 else f"bootstrap action 1 returned a non-zero return code: {err.decode()}"
-                )
+                if code != 0:
+                    message = f"bootstrap action 1 returned a non-zero return code: {err.decode()}"
+                    cluster.reason = {"Code": "BOOTSTRAP_FAILURE", "Message": message}
             for step in cluster.steps:
                 self._update_step(cluster, step)
             if cluster.state == "TERMINATING" and all(step.state in ENDED for step in cluster.steps):
@@ -236,7 +237,7 @@ class Clusters:
             step.work.cancel()
 
     def _status(self, cluster: Cluster) -> dict[str, Any]:
-        reason = {"StateChangeReason": {"Message": cluster.reason}} if cluster.reason else {}
+        reason = {"StateChangeReason": cluster.reason} if cluster.reason else {}
         return {"State": cluster.state, "Timeline": cluster.timeline, **reason}
 
     def _step(self, step: Step) -> dict[str, Any]:
