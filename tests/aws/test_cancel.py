@@ -21,6 +21,7 @@ from engines.core.errors import StageError
 from flows.cli import app
 from tests.aws import spark_jobs
 from tests.aws.conftest import PHOTOS, Setup, objects, whole_run
+from tests.aws.jobs import CANCEL, START, both
 from tests.aws.stand_in import StandIn
 
 pytestmark = pytest.mark.timeout(240)
@@ -48,10 +49,7 @@ sys.argv[0] = "fruits"
 main()
 """
 
-START = {"emr-serverless": "StartJobRun", "emr-cluster": "AddJobFlowSteps"}
-CANCEL = {"emr-serverless": "CancelJobRun", "emr-cluster": "CancelSteps"}
 POLL = {"emr-serverless": "GetJobRun", "emr-cluster": "DescribeStep"}
-both = pytest.mark.parametrize("name", ["emr-serverless", "emr-cluster"])
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 150.0) -> None:
