@@ -25,7 +25,7 @@ from engines.core.errors import FruitsError, InputError
 from engines.emr.settings import EmrSettings, load_settings
 from flows.commands.emr import parse_settings
 from flows.commands.options import Config, Setting
-from flows.emr_block import EmrSettingsBlock
+from flows.runtime.emr_block import EmrSettingsBlock
 from flows.temporary_server import check_server
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from deployments.interpreter import copy_installed, install_standalone, least_glibc
 from engines.core.errors import FruitsError, InputError, StageError
-from engines.emr.artifacts import Manifest, code_digest
+from engines.emr.archive import Manifest, code_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 200_000_000
@@ -49,7 +49,10 @@ import io, ssl, sys
 import boto3, numpy, obstore, pyarrow.parquet, PIL.Image, threadpoolctl
 from ai_edge_litert.interpreter import Interpreter
 import engines.map_engine
-from engines.core import featurize, images, pca, sample_photos, storage, tables
+from engines.core import sample_photos, storage, tables
+from engines.core.networks import images
+from engines.core.reduce import pca
+from engines.core.stages import featurize
 pixels = images.decode(sample_photos.encode_photo(0, 0, 0, 0))
 table = tables.from_parquet(tables.to_parquet(pyarrow.table({"rows": [int(pixels.sum())]})))
 assert table.num_rows == 1

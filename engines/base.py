@@ -28,7 +28,7 @@ class Progress:
 class IndexRequest:
     """List the images of `source` that match `glob` into shards of `shard_size`.
 
-    At most `per_class` of each label and `images` in all, see `engines.core.catalog.Selection`.
+    At most `per_class` of each label and `images` in all, see `engines.core.index.catalog.Selection`.
     """
 
     source: str

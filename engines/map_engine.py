@@ -27,12 +27,13 @@ from engines.base import (
     ProjectRequest,
 )
 from engines.core import tables
-from engines.core.catalog import Selection, Shard, read_catalog, write_catalog
-from engines.core.featurize import ShardReport, ShardTask, features_key, featurize_shard, read_report
-from engines.core.model import read_model
-from engines.core.moments import Moments, no_moments
-from engines.core.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
-from engines.core.stages import MomentsTask, Part, ProjectTask, project_shard, read_part, shard_moments
+from engines.core.index.catalog import Selection, Shard, read_catalog, write_catalog
+from engines.core.networks.model import read_model
+from engines.core.reduce.moments import Moments, no_moments
+from engines.core.reduce.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
+from engines.core.stages.featurize import ShardReport, ShardTask, features_key, featurize_shard, read_report
+from engines.core.stages.moments import MomentsTask, shard_moments
+from engines.core.stages.project import Part, ProjectTask, project_shard, read_part
 from engines.core.storage import open_storage
 
 Item = TypeVar("Item")

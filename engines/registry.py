@@ -11,8 +11,8 @@ from engines.core.errors import InputError
 from engines.emr.settings import settings_from
 
 ENGINES = {
-    "dask": ("engines.dask_engine", "DaskEngine", "dask"),
-    "spark": ("engines.spark_engine", "SparkEngine", "spark"),
+    "dask": ("engines.dask.engine", "DaskEngine", "dask"),
+    "spark": ("engines.spark.engine", "SparkEngine", "spark"),
     "emr-serverless": ("engines.emr.engine", "EmrServerlessEngine", "aws"),
     "emr-cluster": ("engines.emr.engine", "EmrClusterEngine", "aws"),
 }

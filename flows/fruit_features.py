@@ -26,22 +26,22 @@ from engines.base import (
 )
 from engines.core.contracts import check_featurized, check_projected, check_rejects
 from engines.core.errors import FruitsError
-from engines.core.lease import Lease, exclusive
-from engines.core.model import Model, publish_model
-from engines.core.network import prepare_model
-from engines.core.pca import check_enough_images
-from engines.core.run_record import KEY, publish
+from engines.core.networks.model import Model, publish_model
+from engines.core.networks.prepare import prepare_model
+from engines.core.output import KEY, publish
+from engines.core.reduce.pca import check_enough_images
 from engines.core.storage import open_storage
-from flows import artifacts
+from engines.core.storage.lease import Lease, exclusive
 from flows import parameters as form
-from flows.aws import RunLog, emr_overrides, job_log
-from flows.cancellation import stopped_when_cancelled
-from flows.hooks import stop_jobs
-from flows.logs import running
-from flows.record import Clock, all_done_before, outcome, published_as, record_of
-from flows.report import REPORT, write_report
-from flows.settings import RunSettings, cache_folder, check_settings
-from flows.stages import called, stage
+from flows.credentials import RunLog, emr_overrides, job_log
+from flows.options import RunSettings, cache_folder, check_settings
+from flows.outcome import Clock, all_done_before, outcome, published_as, record_of
+from flows.runtime.cancellation import stopped_when_cancelled
+from flows.runtime.hooks import stop_jobs
+from flows.runtime.logs import running
+from flows.runtime.tasks import called, stage
+from flows.views import page
+from flows.views.report import REPORT, write_report
 
 
 @stage("model")
@@ -61,21 +61,21 @@ def index_task(engine: Engine, request: IndexRequest) -> IndexReport:
 @stage("featurize")
 def featurize_task(engine: Engine, request: FeaturizeRequest) -> FeaturizeReport:
     """Compute the features that are not there yet."""
-    with artifacts.progress_of(engine, "featurize"):
+    with page.progress_of(engine, "featurize"):
         return engine.featurize(request)
 
 
 @stage("fit_pca")
 def fit_pca_task(engine: Engine, request: FitRequest) -> FitReport:
     """Fit standardization and PCA."""
-    with artifacts.progress_of(engine, "fit_pca"):
+    with page.progress_of(engine, "fit_pca"):
         return engine.fit_pca(request)
 
 
 @stage("project")
 def project_task(engine: Engine, request: ProjectRequest) -> ProjectReport:
     """Project the features."""
-    with artifacts.progress_of(engine, "project"):
+    with page.progress_of(engine, "project"):
         return engine.project(request)
 
 
@@ -85,7 +85,7 @@ def publish_task(lease: Lease, output: str, record: dict[str, Any]) -> str:
     lease.check()
     write_report(output, record)
     publish(output, record)
-    artifacts.publish_summary(output, record, record["timings"])
+    page.publish_summary(output, record, record["timings"])
     return open_storage(output).uri(KEY)
 
 
@@ -95,7 +95,7 @@ def leave_task(lease: Lease, output: str, published: dict[str, Any], timings: di
     lease.check()
     if not open_storage(output).exists(REPORT):
         write_report(output, published)
-    artifacts.publish_summary(output, published, timings, unchanged=True)
+    page.publish_summary(output, published, timings, unchanged=True)
     return open_storage(output).uri(KEY)
 
 

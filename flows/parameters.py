@@ -1,7 +1,7 @@
 """The parameters of the flows as Prefect's page shows them: choices, bounds and examples. The help is the docstrings'.
 
 They serve the form, and Prefect's own check when a run is created, and are taken from the constants the code uses. What
-decides is `flows.settings.check_settings`, for every way to start a run.
+decides is `flows.options.check_settings`, for every way to start a run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from engines import ENGINES
-from engines.core.model import RUNTIMES
+from engines.core.networks.model import RUNTIMES
 from engines.core.tables import FEATURES
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from engines.core.model import Model
-from engines.core.network import prepare_model
+from engines.core.networks.model import Model
+from engines.core.networks.prepare import prepare_model
 from engines.core.sample_photos import class_name, encode_photo
-from flows.settings import cache_folder
+from flows.options import cache_folder
 
 pytest_plugins = ["tests.s3"]
 

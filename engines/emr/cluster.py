@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engines.core.errors import InputError, StageError, TransientError
-from engines.emr.artifacts import Artifacts, Manifest
+from engines.emr.archive import Artifacts, Manifest
 from engines.emr.calls import LOGGER, Aws, AwsCallError, refused
 from engines.emr.cluster_request import cluster_for, cluster_name, step_for
-from engines.emr.logs import read_log_tail
+from engines.emr.log_tail import read_log_tail
 from engines.emr.preflight import check_release, check_role
 from engines.emr.protocol import Billed, Job, JobName, JobStatus, State
 from engines.emr.serverless import LONGEST_RUN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.emr.artifacts import Published
+from engines.emr.archive import Published
 from engines.emr.protocol import TAG_RUN, Job
 from engines.emr.settings import EmrSettings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.core.errors import FruitsError, InputError
-from engines.emr.artifacts import Artifacts
+from engines.emr.archive import Artifacts
 from engines.emr.calls import LOGGER, Aws
 from engines.emr.cluster import ClusterRunner
 from engines.emr.cost import cost_record

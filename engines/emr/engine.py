@@ -21,11 +21,11 @@ from engines.base import (
     ProjectReport,
     ProjectRequest,
 )
-from engines.core.catalog import read_catalog
 from engines.core.errors import FruitsError, InputError
-from engines.core.featurize import features_key
+from engines.core.index.catalog import read_catalog
+from engines.core.stages.featurize import features_key
 from engines.core.storage import open_storage
-from engines.emr.artifacts import Artifacts, facts_of
+from engines.emr.archive import Artifacts, facts_of
 from engines.emr.calls import LOGGER, Aws
 from engines.emr.cluster import ClusterRunner
 from engines.emr.cost import check_max_cost, cost_record, estimate_stages, load_prices

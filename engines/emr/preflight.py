@@ -6,7 +6,7 @@ import json
 from urllib.parse import unquote
 
 from engines.core.errors import InputError
-from engines.emr.artifacts import Artifacts, Manifest, code_digest
+from engines.emr.archive import Artifacts, Manifest, code_digest
 from engines.emr.calls import DENIED, MISSING, Aws, AwsCallError, refused, split_s3
 from engines.emr.protocol import JobRunner
 from engines.emr.settings import EmrSettings

@@ -12,7 +12,7 @@ from engines.core.storage import normalize_location
 from engines.emr.sizing import Size
 
 if TYPE_CHECKING:
-    from engines.emr.artifacts import Manifest
+    from engines.emr.archive import Manifest
 
 TAG_RUN = "fruit-features:run"
 TAG_STAGE = "fruit-features:stage"

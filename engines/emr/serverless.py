@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engines.core.errors import InputError, StageError
-from engines.emr.artifacts import Artifacts, Manifest
+from engines.emr.archive import Artifacts, Manifest
 from engines.emr.calls import Aws, AwsCallError, refused
-from engines.emr.logs import read_log_tail
+from engines.emr.log_tail import read_log_tail
 from engines.emr.preflight import check_release, check_role
 from engines.emr.protocol import Billed, Job, JobName, JobStatus, State
 from engines.emr.settings import EmrSettings

@@ -34,7 +34,7 @@ def run_stage(stage: str, request: Any, progress_key: str) -> dict[str, Any]:
 
     Returns its `report`, and as `facts` what computed it.
     """
-    from engines.spark_engine import SparkEngine
+    from engines.spark.engine import SparkEngine
 
     storage = open_storage(request.output)
     last = 0.0

@@ -26,7 +26,7 @@ def demo(
     """
     from flows.commands.run import run_in_terminal
     from flows.commands.sample import sample
-    from flows.settings import RunSettings, check_settings
+    from flows.options import RunSettings, check_settings
 
     photos, output = os.path.join(folder, "photos"), os.path.join(folder, "output")
     complete = os.path.join(folder, "photos-complete")
@@ -46,8 +46,8 @@ def _weights() -> str:
     from rich.console import Console
 
     from engines.core.errors import DownloadError
-    from engines.core.network import prepare_model
-    from flows.settings import cache_folder
+    from engines.core.networks.prepare import prepare_model
+    from flows.options import cache_folder
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with console.status("preparing MobileNetV2 with ImageNet weights (once, about half a minute)"):

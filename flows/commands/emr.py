@@ -36,7 +36,7 @@ def push(
 ) -> None:
     """Upload the archive of `make emr-package` and the entry point: what is not there yet, by digest."""
     from engines.core.errors import InputError
-    from engines.emr.artifacts import Artifacts
+    from engines.emr.archive import Artifacts
     from engines.emr.calls import Aws
 
     settings = settings_of(config, emr)
@@ -109,7 +109,7 @@ def parse_settings(assignments: list[str] | None) -> dict[str, Any]:
 def settings_of(config: str | None, assignments: list[str] | None) -> EmrSettings:
     """Settings from options, environment and config file, with this process set to their credentials."""
     from engines.emr.settings import load_settings
-    from flows.aws import use_settings
+    from flows.credentials import use_settings
 
     settings = load_settings(parse_settings(assignments), config=config)
     use_settings(settings)

@@ -12,8 +12,8 @@ from flows.commands import options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from engines.core.comparison import Comparison
-    from engines.core.row_comparison import RowsComparison
+    from engines.core.compare.outputs import Comparison
+    from engines.core.compare.rows import RowsComparison
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def parity(
 
     Exit code 0: identical, or equal within the tolerance for other kinds of CPU; 1: different.
     """
-    from engines.core.comparison import compare
+    from engines.core.compare.outputs import compare
     from engines.core.storage import normalize_location
 
     comparison = compare(normalize_location(a), normalize_location(b))

@@ -37,11 +37,11 @@ def parity_check(
 
     Exit code 0: identical, or equal within the tolerance for other kinds of CPU; 1: different.
     """
-    from engines.core.comparison import compare
+    from engines.core.compare.outputs import compare
     from engines.core.errors import InputError
     from flows.commands.parity import show
     from flows.commands.run import parse_components, run_in_terminal
-    from flows.settings import RunSettings, check_settings
+    from flows.options import RunSettings, check_settings
 
     names = [name.strip() for name in engines.split(",")]
     if len(set(names)) != 2:

@@ -15,7 +15,7 @@ import typer
 from engines import EMR_ENGINES, ENGINES
 from flows.commands import options
 from flows.commands.emr import parse_settings
-from flows.settings import RunSettings, check_settings
+from flows.options import RunSettings, check_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -115,20 +115,21 @@ def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from engines.core.run_record import read_record
+    from engines.core.output import read_record
     from engines.registry import import_engine
-    from flows import temporary_server, terminal
-    from flows.summary import summary
+    from flows import temporary_server
+    from flows.views import terminal
+    from flows.views.summary import summary
 
     # Python's default ends the process without its exit handlers, and workers would stay behind.
     signal.signal(signal.SIGTERM, _exit)
     # Prefect's server takes about seven seconds of CPU to start: all is imported beside it that will be needed.
     server = temporary_server.begin(verbose=verbose)
     with terminal.progress_bar("starting") as listener:
-        from flows.aws import Terminal, job_log
+        from flows.credentials import Terminal, job_log
         from flows.fruit_features import fruit_features
-        from flows.progress import watching
-        from flows.record import NOTHING_TO_DO
+        from flows.outcome import NOTHING_TO_DO
+        from flows.runtime.progress import watching
 
         terminal.set_log(verbose)
         # Prefect's console log shows these lines too, when it is shown.

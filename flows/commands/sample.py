@@ -30,7 +30,7 @@ def sample(
 
     from engines.core.errors import InputError
     from engines.core.storage import is_folder, normalize_location
-    from flows import terminal
+    from flows.views import terminal
 
     folder = normalize_location(folder)
     if not is_folder(folder):

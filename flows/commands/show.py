@@ -18,9 +18,9 @@ def show(
     """Show what is published in OUTPUT, and where."""
     from rich.console import Console
 
-    from engines.core.run_record import read_record
+    from engines.core.output import read_record
     from engines.core.storage import normalize_location
-    from flows.summary import summary
+    from flows.views.summary import summary
 
     location = normalize_location(output)
     Console(highlight=False).print(summary(location, read_record(location)))

@@ -17,8 +17,8 @@ import pytest
 
 from deployments.package import ROOT, build
 from engines.base import FeaturizeReport, FeaturizeRequest, FitRequest, IndexReport, IndexRequest, ProjectRequest
-from engines.core.model import Model, publish_model
-from engines.emr.artifacts import Artifacts, Manifest, code_digest
+from engines.core.networks.model import Model, publish_model
+from engines.emr.archive import Artifacts, Manifest, code_digest
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.engine import EmrClusterEngine, EmrEngine, EmrServerlessEngine
 from engines.emr.settings import EmrSettings

@@ -42,7 +42,7 @@ with create_engine(name, emr=asdict(load_settings()), run="run-1") as engine:
 # A lease on S3 is lost when its holder gave no sign of life for a minute; here for three seconds.
 FRUITS = """
 import sys
-from engines.core import lease
+from engines.core.storage import lease
 lease.LIFE_SECONDS, lease.RENEW_SECONDS, lease._POLL_SECONDS = 3.0, 0.5, 0.5
 from flows.cli import main
 sys.argv[0] = "fruits"

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from engines.core.errors import InputError
-from flows.aws import resolve_emr
+from flows.credentials import resolve_emr
 
 prefect_aws = pytest.importorskip("prefect_aws", reason="prefect-aws is not installed")
 

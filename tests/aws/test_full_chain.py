@@ -15,8 +15,8 @@ import pytest
 
 from engines.base import FeaturizeRequest, FitRequest, IndexRequest, ProjectRequest
 from engines.core.errors import FruitsError
-from engines.core.model import publish_model
-from engines.dask_engine import DaskEngine
+from engines.core.networks.model import publish_model
+from engines.dask.engine import DaskEngine
 from tests.aws.conftest import PHOTOS, Setup, objects, whole_run
 from tests.aws.spark_jobs import ROLE_SECRET, ROLE_TOKEN, spark_home
 from tests.aws.stand_in import StandIn

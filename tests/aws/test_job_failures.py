@@ -7,9 +7,9 @@ from dataclasses import replace
 import boto3
 import pytest
 
-from engines.core.catalog import read_catalog
 from engines.core.errors import InputError, StageError, TransientError
-from engines.emr.artifacts import Artifacts
+from engines.core.index.catalog import read_catalog
+from engines.emr.archive import Artifacts
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.cluster_request import cluster_for
 from engines.emr.cost import estimate_stages
@@ -231,7 +231,7 @@ def test_progress_that_cannot_be_written_ends_no_job(setup: Setup, monkeypatch: 
         def write(self, key: str, content: bytes) -> None:
             raise TransientError("the network went away")
 
-    monkeypatch.setattr("engines.spark_engine.SparkEngine", Engine)
+    monkeypatch.setattr("engines.spark.engine.SparkEngine", Engine)
     monkeypatch.setattr(spark_jobs.stage_job, "open_storage", lambda _: Unwritable())
     left = spark_jobs.stage_job.run_stage("featurize", request, "jobs/progress.json")
     assert left["report"]["featurized"] == PHOTOS

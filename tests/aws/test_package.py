@@ -15,19 +15,19 @@ import pytest
 from deployments import package
 from deployments.package import MAX_BYTES
 from engines.core.errors import InputError
-from engines.core.images import decode
-from engines.core.model import Model
-from engines.core.runtimes import LiteRtRuntime
+from engines.core.networks.images import decode
+from engines.core.networks.model import Model
+from engines.core.networks.runtimes import LiteRtRuntime
 from engines.core.sample_photos import encode_photo
-from engines.emr.artifacts import read_manifest
+from engines.emr.archive import read_manifest
 from tests.aws.conftest import whole_run
 from tests.aws.spark_jobs import unpack
 
 INFERENCE = """
 import json, sys
 from importlib.util import find_spec
-from engines.core.images import decode
-from engines.core.runtimes import LiteRtRuntime
+from engines.core.networks.images import decode
+from engines.core.networks.runtimes import LiteRtRuntime
 network, photo = (open(name, "rb").read() for name in sys.argv[1:])
 features = LiteRtRuntime(network).features(decode(photo))
 modules = [name for name in ("tensorflow", "prefect", "dask", "pyspark") if find_spec(name)]

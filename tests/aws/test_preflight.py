@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engines.core.errors import FruitsError, InputError
-from engines.emr.artifacts import Artifacts
+from engines.emr.archive import Artifacts
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.settings import EmrSettings, load_settings, settings_from
 from tests.aws.conftest import Setup, write_archive

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.core.run_record import read_record
+from engines.core.output import read_record
 from tests.e2e.prefect_kit import PrefectKit, command_of, flow_process, processes_of, wait_for
 
 pytestmark = pytest.mark.timeout(400)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.core.run_record import read_record
+from engines.core.output import read_record
 from tests.aws import spark_jobs
 from tests.aws.conftest import (  # noqa: F401 - fixtures
     PHOTOS,

@@ -23,10 +23,10 @@ from engines.base import (
     ProjectRequest,
 )
 from engines.core import tables
-from engines.core.catalog import Catalog, Selection, Shard
-from engines.core.featurize import features_key
-from engines.core.model import Model, publish_model
-from engines.core.moments import to_grid
+from engines.core.index.catalog import Catalog, Selection, Shard
+from engines.core.networks.model import Model, publish_model
+from engines.core.reduce.moments import to_grid
+from engines.core.stages.featurize import features_key
 from engines.core.storage import open_storage
 from engines.map_engine import MapEngine
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.core.model import Model
+from engines.core.networks.model import Model
 from engines.core.sample_photos import encode_photo
 from tests.conftest import TEST_DATA
 from tests.parity.chain import Run, SequentialEngine, run_chain, run_fit

@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from engines.base import Engine
 from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.model import Model
-from engines.core.pca import load_pca
+from engines.core.networks.model import Model
+from engines.core.reduce.pca import load_pca
 from tests.parity.chain import Run, bytes_of, made_up_features, run_chain, run_fit, tables_of
 from tests.parity.conftest import COMPONENTS, SHARD_SIZE, FitReferences, Images
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engines.dask_engine import DaskEngine
+from engines.dask.engine import DaskEngine
 from tests.parity.processes import dask_cluster
 from tests.parity.suite import EngineParity
 

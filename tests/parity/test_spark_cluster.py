@@ -10,12 +10,12 @@ import pytest
 from pyspark import cloudpickle
 
 from engines.base import FeaturizeRequest, IndexRequest
-from engines.core.catalog import read_catalog
 from engines.core.errors import TransientError
-from engines.core.featurize import featurize_shard
-from engines.core.model import Model, publish_model
+from engines.core.index.catalog import read_catalog
+from engines.core.networks.model import Model, publish_model
+from engines.core.stages.featurize import featurize_shard
 from engines.core.storage import open_storage
-from engines.spark_engine import SparkEngine
+from engines.spark.engine import SparkEngine
 from tests.parity.chain import Run, bytes_of
 from tests.parity.conftest import SHARD_SIZE, Images
 from tests.parity.processes import second_host, spark_cluster

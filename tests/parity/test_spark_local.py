@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engines.spark_engine import SparkEngine
+from engines.spark.engine import SparkEngine
 from tests.parity.suite import EngineParity
 
 

@@ -15,7 +15,7 @@ import pytest
 from pyspark import SparkContext, TaskContext, cloudpickle
 
 from engines.core.errors import InputError, StageError, StorageError, TransientError
-from engines.spark_engine import SparkEngine
+from engines.spark.engine import SparkEngine
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
@@ -199,7 +199,7 @@ def test_a_lost_driver_is_a_transient_error_and_the_next_attempt_starts_anew() -
     code = """
 import os, signal, threading, time
 from engines.core.errors import TransientError
-from engines.spark_engine import SparkEngine
+from engines.spark.engine import SparkEngine
 
 with SparkEngine(workers=1) as engine:
     value = engine.broadcast(None)
@@ -216,7 +216,7 @@ with SparkEngine(workers=1) as engine:
 
 def test_spark_is_quiet() -> None:
     code = """
-from engines.spark_engine import SparkEngine
+from engines.spark.engine import SparkEngine
 
 with SparkEngine(workers=1) as engine:
     print(list(engine.map(lambda item, _: item, [1], engine.broadcast(None))))
@@ -228,7 +228,7 @@ with SparkEngine(workers=1) as engine:
 def test_under_spark_submit_its_session_is_used(tmp_path: Path) -> None:
     script = tmp_path / "job.py"
     script.write_text(
-        "from engines.spark_engine import SparkEngine\n"
+        "from engines.spark.engine import SparkEngine\n"
         "with SparkEngine() as engine:\n"
         "    print(list(engine.map(lambda item, _: item, [1], engine.broadcast(None))))\n"
         "    print(engine.describe()['scheduler'])\n"

@@ -10,12 +10,12 @@ import pytest
 
 from engines.base import FitRequest, ProjectRequest
 from engines.core import tables
-from engines.core.comparison import compare
-from engines.core.model import Model
-from engines.core.moments import to_grid
-from engines.core.network import prepare_model
-from engines.core.run_record import publish
-from flows.settings import cache_folder
+from engines.core.compare.outputs import compare
+from engines.core.networks.model import Model
+from engines.core.networks.prepare import prepare_model
+from engines.core.output import publish
+from engines.core.reduce.moments import to_grid
+from flows.options import cache_folder
 from tests.parity.chain import Run, SequentialEngine, run_chain
 from tests.parity.conftest import COMPONENTS, SHARD_SIZE, Images
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.core.catalog import Selection, write_catalog
+from engines.core.index.catalog import Selection, write_catalog
 from tests.command_line import BAD, GOOD, CommandLine
 from tests.parity.chain import bytes_of
 from tests.s3 import Aws

@@ -16,7 +16,7 @@ import pyarrow.fs
 import pytest
 
 from engines.core import tables
-from engines.core.model import Model
+from engines.core.networks.model import Model
 from tests.command_line import BAD, FEW, FRUITS, GOOD, CommandLine
 from tests.conftest import TEST_WEIGHTS
 from tests.e2e.prefect_kit import PrefectKit, wait_for

@@ -15,12 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from engines.core import tables
-from engines.core.comparison import Comparison, compare
+from engines.core.compare.outputs import Comparison, compare
+from engines.core.compare.pca import compare_pca
 from engines.core.errors import ContractError, InputError
-from engines.core.moments import to_grid
-from engines.core.pca import dump_pca, load_pca
-from engines.core.pca_comparison import compare_pca
-from engines.core.run_record import publish
+from engines.core.output import publish
+from engines.core.reduce.moments import to_grid
+from engines.core.reduce.pca import dump_pca, load_pca
 from flows.cli import app
 from tests.parity.chain import MADE_UP, Run, SequentialEngine, made_up_features, run_fit
 from tests.s3 import Aws

@@ -20,8 +20,8 @@ import pytest
 
 from engines.base import FeaturizeRequest, IndexRequest, Progress
 from engines.core.errors import InputError, StageError, StorageError, TransientError
-from engines.core.model import Model, publish_model
-from engines.dask_engine import DaskEngine
+from engines.core.networks.model import Model, publish_model
+from engines.dask.engine import DaskEngine
 from tests.parity.chain import Run, SequentialEngine, bytes_of, run_chain
 
 COMPONENTS = 16
@@ -189,7 +189,7 @@ class TestAddresses:
         assert "--scheduler" in error.value.hint
 
     def test_a_place_where_no_scheduler_is_is_a_clear_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("engines.dask_engine._CONNECT_SECONDS", 1)
+        monkeypatch.setattr("engines.dask.engine._CONNECT_SECONDS", 1)
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             with pytest.raises(InputError, match="no Dask scheduler answers"):

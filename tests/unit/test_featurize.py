@@ -12,17 +12,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engines.core import folder_storage, tables
-from engines.core.catalog import Selection, write_catalog
+from engines.core import tables
 from engines.core.errors import StorageError, TransientError
-from engines.core.featurize import ShardTask, features_key, featurize_shard, read_features, read_report, rejects_key
-from engines.core.folder_storage import FolderStorage
-from engines.core.images import REASONS, decode
-from engines.core.model import Model
-from engines.core.moments import to_grid
-from engines.core.runtimes import open_runtime
+from engines.core.index.catalog import Selection, write_catalog
+from engines.core.networks.images import REASONS, decode
+from engines.core.networks.model import Model
+from engines.core.networks.runtimes import open_runtime
+from engines.core.reduce.moments import to_grid
 from engines.core.sample_photos import encode_photo
+from engines.core.stages.featurize import (
+    ShardTask,
+    features_key,
+    featurize_shard,
+    read_features,
+    read_report,
+    rejects_key,
+)
+from engines.core.storage import folder as folder_storage
 from engines.core.storage import open_storage
+from engines.core.storage.folder import FolderStorage
 
 PHOTO = encode_photo(seed=0, number=0, kind=0, view=0)
 BAD = {

@@ -14,12 +14,15 @@ from prefect.states import Failed
 
 from engines.base import Engine, FeaturizeReport, FitReport, Progress, ProjectReport
 from engines.core.errors import ContractError, InputError, RejectsError, StageError, StorageError, TransientError
-from engines.core.run_record import publish
-from flows import artifacts, fruit_features, logs, parity_check
-from flows.artifacts import link_to, summary_markdown
-from flows.emr_block import EmrSettingsBlock
-from flows.progress import throttled
-from flows.record import all_done_before, outcome, published_as
+from engines.core.output import publish
+from flows import fruit_features
+from flows import recheck as parity_check
+from flows.outcome import all_done_before, outcome, published_as
+from flows.runtime import logs
+from flows.runtime.emr_block import EmrSettingsBlock
+from flows.runtime.progress import throttled
+from flows.views import page as artifacts
+from flows.views.page import link_to, summary_markdown
 
 TASKS = [
     getattr(fruit_features, f"{stage}_task")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.core.images import MAX_PIXELS, REASONS, RejectedImageError, decode
+from engines.core.networks.images import MAX_PIXELS, REASONS, RejectedImageError, decode
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -163,7 +163,7 @@ def test_pixels_are_pillows_bicubic() -> None:
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "GIF"])
 def test_the_first_image_of_a_process_may_have_any_format(form: str) -> None:
     # Pillow knows few formats until it has met others: the outcome must not depend on what came before.
-    script = "import sys; from engines.core.images import decode; print(decode(sys.stdin.buffer.read()).shape)"
+    script = "import sys; from engines.core.networks.images import decode; print(decode(sys.stdin.buffer.read()).shape)"
     done = subprocess.run(
         [sys.executable, "-c", script], input=encoded(COLOURED, form), capture_output=True, check=False
     )

@@ -46,7 +46,9 @@ def test_importing_the_engines_package_takes_less_than_half_a_second() -> None:
     assert min(durations) < 0.5
 
 
-@pytest.mark.parametrize("module", ["engines.core.stages", "engines.core.featurize", "engines.map_engine"])
+@pytest.mark.parametrize(
+    "module", ["engines.core.stages.project", "engines.core.stages.featurize", "engines.map_engine"]
+)
 def test_what_a_worker_runs_needs_no_tensorflow_and_no_engine(module: str) -> None:
     loaded = loaded_by(f"import {module}")
     assert "numpy" in loaded

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.core import lease
 from engines.core.errors import InputError, StageError
-from engines.core.storage import normalize_location
+from engines.core.storage import lease, normalize_location
 
 
 def test_a_second_run_is_refused_and_told_who_is_writing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from engines.core.moments import (
+from engines.core.reduce.moments import (
     GRID_BITS,
     MAX_ROWS,
     Moments,

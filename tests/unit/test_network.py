@@ -13,14 +13,14 @@ import h5py
 import numpy as np
 import pytest
 
-from engines.core import network
 from engines.core.errors import DownloadError, InputError, StageError
-from engines.core.images import decode
-from engines.core.model import Model
-from engines.core.network import prepare_model
-from engines.core.runtimes import open_runtime
+from engines.core.networks import prepare as network
+from engines.core.networks.images import decode
+from engines.core.networks.model import Model
+from engines.core.networks.prepare import prepare_model
+from engines.core.networks.runtimes import open_runtime
 from engines.core.sample_photos import encode_photo
-from flows.settings import cache_folder
+from flows.options import cache_folder
 from tests.conftest import TEST_WEIGHTS
 
 

@@ -28,9 +28,9 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from engines.core import tables
-from engines.core.network import prepare_model
-from engines.core.pca import load_pca
-from flows.settings import cache_folder
+from engines.core.networks.prepare import prepare_model
+from engines.core.reduce.pca import load_pca
+from flows.options import cache_folder
 from tests.parity.chain import Run, SequentialEngine, run_chain
 
 COMPONENTS = 128

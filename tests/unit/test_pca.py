@@ -12,8 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from engines.core.errors import InputError
-from engines.core.moments import moments_of, to_grid
-from engines.core.pca import (
+from engines.core.reduce.moments import moments_of, to_grid
+from engines.core.reduce.pca import (
     Pca,
     check_components,
     check_enough_images,

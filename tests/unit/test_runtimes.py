@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from engines.core.errors import ContractError, InputError
-from engines.core.images import decode
-from engines.core.model import Model, publish_model, read_model
-from engines.core.moments import UPPER_BOUND
-from engines.core.runtimes import _NOTICE, _without_notice, open_runtime
+from engines.core.networks.images import decode
+from engines.core.networks.model import Model, publish_model, read_model
+from engines.core.networks.runtimes import _NOTICE, _without_notice, open_runtime
+from engines.core.reduce.moments import UPPER_BOUND
 from engines.core.sample_photos import encode_photo
 
 
@@ -46,7 +46,8 @@ def test_other_versions_on_a_worker_are_an_error(model: Model) -> None:
 def test_loading_writes_nothing_to_standard_error(model: Model, tmp_path: Path) -> None:
     publish_model(model, str(tmp_path))
     script = (
-        "import sys; from engines.core.model import read_model; from engines.core.runtimes import open_runtime;"
+        "import sys; from engines.core.networks.model import read_model;"
+        "from engines.core.networks.runtimes import open_runtime;"
         "open_runtime(read_model(sys.argv[1], sys.argv[2]))"
     )
     done = subprocess.run(
@@ -97,9 +98,9 @@ def test_the_reference_runtime_gives_the_same_features_and_is_saved_reproducibly
     script = """
 import sys
 import numpy as np
-from engines.core.network import prepare_model
-from engines.core.runtimes import open_runtime
-from flows.settings import cache_folder
+from engines.core.networks.prepare import prepare_model
+from engines.core.networks.runtimes import open_runtime
+from flows.options import cache_folder
 runtime = open_runtime(prepare_model(sys.argv[1], "tensorflow", cache_folder()))
 photos, features, archives = sys.argv[2:]
 np.save(features, np.stack([runtime.features(photo) for photo in np.load(photos)]))
@@ -108,7 +109,7 @@ np.save(features, np.stack([runtime.features(photo) for photo in np.load(photos)
 import time
 from pathlib import Path
 import keras
-from engines.core.network_builder import to_archive
+from engines.core.networks.build import to_archive
 for name in ("one", "other"):
     zeros = keras.initializers.Zeros()  # shared: Keras writes its address into the archive
     layers = [keras.layers.Dense(2, kernel_initializer=zeros, name=layer) for layer in ("first", "second")]

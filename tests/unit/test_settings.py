@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engines.core.errors import InputError
-from flows.settings import RunSettings, cache_folder, check_settings
+from flows.options import RunSettings, cache_folder, check_settings
 
 
 @pytest.fixture

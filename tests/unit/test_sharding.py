@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.core.sharding import cut_into_shards
+from engines.core.index.sharding import cut_into_shards
 
 NAMES = st.lists(st.text("abc/", min_size=1, max_size=6), unique=True, max_size=200)
 

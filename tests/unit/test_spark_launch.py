@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engines.core.errors import InputError
-from engines.spark_engine import SparkEngine
-from engines.spark_launch import check_java, check_master, driver_settings, normalize_master
+from engines.spark.engine import SparkEngine
+from engines.spark.launch import check_java, check_master, driver_settings, normalize_master
 from tests.parity.processes import free_port
 
 

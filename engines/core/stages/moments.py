@@ -1,0 +1,29 @@
+"""The moments of some shards: the workers' half of fit_pca."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from threadpoolctl import threadpool_limits
+
+from engines.core import tables
+from engines.core.reduce.moments import Moments, moments_of
+from engines.core.stages.featurize import read_features
+
+
+@dataclass(frozen=True, slots=True)
+class MomentsTask:
+    """Some shards whose moments are summed on one worker."""
+
+    output: str
+    fingerprint: str
+    shards: list[str]
+
+
+def shard_moments(task: MomentsTask, _: None) -> Moments:
+    """The moments of all features of some shards. One shard is in memory at a time."""
+    blocks = (
+        tables.to_matrix(read_features(task.output, task.fingerprint, shard)["features"]) for shard in task.shards
+    )
+    with threadpool_limits(limits=1):
+        return moments_of(blocks, tables.FEATURES)

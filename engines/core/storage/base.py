@@ -1,0 +1,62 @@
+"""What a storage is: objects below one folder or one URL prefix, listed, read and written by their keys."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+DANGLING_LINK = "dangling-link"
+"""The `version` of a symbolic link that points nowhere: listed, so that it is counted, but never readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One listed object: its key relative to the storage, its size in bytes, and a version that changes with it."""
+
+    key: str
+    size: int
+    version: str
+
+
+class Storage(ABC):
+    """All objects below one location. Keys are relative, `/`-separated, Unicode."""
+
+    url: str
+    """The location without a trailing slash: an absolute folder, or a URL."""
+
+    def uri(self, key: str) -> str:
+        """The full path or URI of `key`, as it stands in the `path` column of every table."""
+        return f"{self.url}/{key}" if self.url != "/" else f"/{key}"
+
+    def key(self, uri: str) -> str:
+        """The inverse of `uri`."""
+        return uri[len(self.uri("")) :]
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Every object below the folder `prefix`, in the order of the keys' UTF-8 bytes.
+
+        A location that does not exist lists as empty.
+        """
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The whole object. Raises StorageError (gone, forbidden) or TransientError (may heal)."""
+
+    @abstractmethod
+    def open(self, key: str) -> IO[bytes]:
+        """A seekable binary file of the object, for readers that need only a part of it."""
+
+    @abstractmethod
+    def write(self, key: str, content: bytes) -> None:
+        """Put the object in place whole, or not at all, replacing a former one."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Raise InputError unless an object can be written now."""

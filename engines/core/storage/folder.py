@@ -1,0 +1,129 @@
+"""A local folder as storage, by the standard library: it takes any file name, lists in order without holding the whole
+list, and lets a write be synced before it is renamed into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator
+from typing import IO
+
+from engines.core.errors import InputError, StorageError
+from engines.core.storage.base import DANGLING_LINK, Storage, StoredObject
+
+_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP)
+
+
+class FolderStorage(Storage):
+    """A local folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.url = folder
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See Storage."""
+        folder = os.path.join(self.url, prefix) if prefix else self.url
+        if os.path.isdir(folder):
+            yield from _walk(folder, f"{prefix}/" if prefix else "", (os.path.realpath(folder),))
+
+    def read(self, key: str) -> bytes:
+        """See Storage."""
+        try:
+            with open(self.uri(key), "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise _from_os_error(error, self.uri(key)) from error
+
+    def open(self, key: str) -> IO[bytes]:
+        """See Storage."""
+        try:
+            return open(self.uri(key), "rb")
+        except OSError as error:
+            raise _from_os_error(error, self.uri(key)) from error
+
+    def write(self, key: str, content: bytes) -> None:
+        """See Storage."""
+        path = self.uri(key)
+        folder = os.path.dirname(path)
+        try:
+            os.makedirs(folder, exist_ok=True)
+            # A dot in front hides an unfinished file (after a crash) from every reader of parquet folders.
+            temporary = os.path.join(folder, f".unfinished-{uuid.uuid4().hex}")
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise _from_os_error(error, path) from error
+
+    def exists(self, key: str) -> bool:
+        """See Storage."""
+        return os.path.isfile(self.uri(key))
+
+    def check_writable(self) -> None:
+        """See Storage. Tried where the folder is, or would be made; nothing is left there."""
+        existing = self.url
+        while not os.path.lexists(existing):
+            existing = os.path.dirname(existing)
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"the output {self.url} cannot be written: {error.strerror or error}", f"Check {existing}."
+            ) from error
+
+
+def _walk(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[StoredObject]:
+    """Files below `folder` in the order S3 would list them, links followed, a link to an ancestor once only."""
+    try:
+        with os.scandir(folder) as scan:
+            # The slash behind a folder's name makes this the order of whole keys.
+            entries = sorted((f"{entry.name}/" if _leads_to_folder(entry) else entry.name, entry) for entry in scan)
+    except OSError as error:
+        raise _from_os_error(error, folder) from error
+    for name, entry in entries:
+        if name.endswith("/"):
+            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(ancestors[-1], entry.name)
+            if real not in ancestors:
+                yield from _walk(entry.path, prefix + name, (*ancestors, real))
+            continue
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if error.errno not in _LEADS_NOWHERE:
+                raise _from_os_error(error, entry.path) from error
+            if entry.is_symlink():
+                yield StoredObject(prefix + name, 0, DANGLING_LINK)
+            continue  # or it was removed while the folder was being listed
+        if stat.S_ISREG(status.st_mode):  # a pipe or device is no file: reading it may never end
+            yield StoredObject(prefix + name, status.st_size, str(status.st_mtime_ns))
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that comes back to itself
+            return False
+        raise
+
+
+def _from_os_error(error: OSError, path: str) -> StorageError:
+    hints = {
+        errno.ENOENT: "It may have been removed since it was listed; run again to list anew.",
+        errno.EACCES: "Check who may read and write it.",
+        errno.ENOSPC: "Make room; what was done is kept.",
+    }
+    return StorageError(f"{path}: {error.strerror or error}", hints.get(error.errno or 0, ""))

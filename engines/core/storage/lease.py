@@ -1,0 +1,188 @@
+"""One run at a time writes into an output: the lease a run holds on it, with or without a Prefect server.
+
+A folder is locked by the kernel (`flock`), which lets go the moment the process is gone, however it went. An object
+store has no locks, so there the lease is an object that its holder renews; every change of it is conditional on the
+version that was read (S3's If-None-Match and If-Match), so of two that want it one gets it. A holder that gives no sign
+of life for `LIFE_SECONDS` has lost it. Only durations on one clock are compared, never the clocks of two machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from engines.core.errors import InputError, StageError, TransientError
+from engines.core.storage import open_storage
+from engines.core.storage.folder import FolderStorage
+from engines.core.storage.objects import ObjectStorage
+
+LIFE_SECONDS = 60.0
+RENEW_SECONDS = 15.0
+_POLL_SECONDS = 3.0
+
+About = dict[str, str | int]
+
+_FILE = ".lock"
+_OBJECT = "lease.json"
+
+
+class Lease:
+    """The right to write into an output. `check` before what must not happen without it."""
+
+    def check(self) -> None:
+        """Raise StageError when the lease was lost, because this process gave no sign of life for too long."""
+
+
+@contextlib.contextmanager
+def exclusive(output: str, holder: str) -> Iterator[Lease]:
+    """Hold the lease on `output` within this context. `holder` is how a person calls this run.
+
+    Raises InputError that names the other run when one is writing there. On an object store that takes up to
+    RENEW_SECONDS to find out, and a crashed run is waited for LIFE_SECONDS.
+    """
+    about: About = {
+        "holder": holder,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    storage = open_storage(output)
+    if isinstance(storage, FolderStorage):
+        with _locked_folder(storage.url, about):
+            yield Lease()
+    elif isinstance(storage, ObjectStorage):
+        lease = _ObjectLease(storage, about)
+        lease.acquire()
+        try:
+            yield lease
+        finally:
+            lease.release()
+    else:
+        raise TypeError(f"no lease is known for {type(storage).__name__}")
+
+
+@contextlib.contextmanager
+def _locked_folder(folder: str, about: About) -> Iterator[None]:
+    path = os.path.join(folder, _FILE)
+    os.makedirs(folder, exist_ok=True)
+    while True:
+        # Python's descriptors are not inherited by the programs it starts: no worker keeps the lock alive.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            content = os.read(descriptor, 4096)
+            os.close(descriptor)
+            raise _busy(folder, content) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if _is_same_file(descriptor, path):
+            break
+        os.close(descriptor)  # its former holder removed the file between our open and our lock
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(about).encode())
+        yield
+    finally:
+        os.unlink(path)
+        os.close(descriptor)
+
+
+def _is_same_file(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+class _ObjectLease(Lease):
+    """A lease in an object store, renewed by a thread of its own."""
+
+    def __init__(self, storage: ObjectStorage, about: About) -> None:
+        self._storage = storage
+        self._about: About = {**about, "token": uuid.uuid4().hex}
+        self._version: str | None = None
+        self._renewed_at = 0.0
+        self._lost = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lease, or raise InputError. See `exclusive`."""
+        seen: str | None = None
+        since = time.monotonic()
+        while not self._put(None):
+            found = self._storage.read_version(_OBJECT)
+            if found is None:
+                continue
+            content, version = found
+            if seen is not None and version != seen:
+                raise _busy(self._storage.url, content)
+            if seen is None:
+                seen, since = version, time.monotonic()
+            released = json.loads(content).get("released", False)
+            if (released or time.monotonic() - since >= LIFE_SECONDS) and self._put(version):
+                break
+            time.sleep(_POLL_SECONDS)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Let the next run have it at once."""
+        self._stop.set()
+        self._thread.join()
+        if not self._lost:
+            # Replaced, not removed: a removal cannot be made conditional, and could hit the lease of another.
+            self._put(self._version, released=True)
+
+    def check(self) -> None:
+        """See Lease."""
+        if self._lost or time.monotonic() - self._renewed_at > LIFE_SECONDS:
+            raise StageError(
+                f"this run lost its lease on {self._storage.url}: it gave no sign of life for {LIFE_SECONDS:g} s",
+                "Another run may be writing there. Nothing was published; run again when it is done.",
+            )
+
+    def _put(self, former: str | None, *, released: bool = False) -> bool:
+        began = time.monotonic()
+        # Each content is new, so that each renewal shows as a new version.
+        content = json.dumps({**self._about, "released": released, "renewal": uuid.uuid4().hex}).encode()
+        version = self._storage.write_if(_OBJECT, content, former)
+        if version is None:
+            # The answer to an attempt that did succeed may have been lost on its way, and the attempt repeated.
+            found = self._storage.read_version(_OBJECT)
+            version = found[1] if found is not None and found[0] == content else None
+        if version is not None:
+            self._version, self._renewed_at = version, began
+        return version is not None
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS):
+            try:
+                self._renew_once()
+            except TransientError:
+                continue  # the next attempt comes soon; `check` tells when it was too long
+            if self._lost:
+                return
+
+    def _renew_once(self) -> None:
+        self._lost = not self._put(self._version)
+
+
+def _busy(output: str, content: bytes) -> InputError:
+    try:
+        about = json.loads(content)
+        who = f"{about['holder']} ({about['host']}, process {about['pid']}, since {about['since']})"
+    except (ValueError, KeyError):
+        who = "a run that has just started"
+    return InputError(
+        f"another run is writing into {output}: {who}", "Wait until it is done, cancel it, or use another output."
+    )

@@ -1,0 +1,1 @@
+"""The primitives of `engines.map_engine` on dask.distributed."""

@@ -1,0 +1,144 @@
+"""The primitives on dask.distributed: a local cluster of its own, or any scheduler by its address."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
+
+import dask
+from distributed import Client, Future, LocalCluster, as_completed, rpc
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
+
+from engines.core.errors import FruitsError, InputError
+from engines.machine import usable_cores
+from engines.map_engine import MapEngine
+from engines.task_errors import connection_lost, task_failed, workers_died
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+_CONNECT_SECONDS = 10
+
+
+class DaskEngine(MapEngine):
+    """Dask workers: one process per core with one thread each, or those of `scheduler`.
+
+    `workers`: processes of the local cluster, all usable cores by default. `scheduler`: the address of a running
+    scheduler (`tcp://HOST:8786`), whose workers need fruit-features[worker] in the same versions. A local cluster
+    starts with the first stage that has work for it. Raises InputError when no scheduler answers at the address.
+    """
+
+    name: ClassVar[str] = "dask"
+    loggers: ClassVar[tuple[str, ...]] = ("distributed",)
+
+    def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
+        super().__init__()
+        if workers is not None and workers < 1:
+            raise InputError(f"{workers} workers cannot do anything", "Give at least 1.")
+        if workers is not None and scheduler is not None:
+            raise InputError("a given scheduler has its own workers", "Give --workers or --scheduler, not both.")
+        self._workers = workers or usable_cores()
+        self._scheduler = scheduler
+        self._cluster: LocalCluster | None = None
+        self._client: Client | None = None
+        if scheduler is not None:
+            _check_scheduler(scheduler)  # now, and not after minutes of other work
+
+    @property
+    def parallelism(self) -> int:
+        """See MapEngine."""
+        if self._scheduler is None:
+            return self._workers
+        threads: dict[str, int] = self._connected().nthreads()
+        return max(1, sum(threads.values()))
+
+    def map(
+        self, function: Callable[[Item, Any], Outcome], items: Sequence[Item], value: Any
+    ) -> Iterator[tuple[int, Outcome]]:
+        """See MapEngine. A worker that dies is replaced and its shards run again, up to Dask's `allowed-failures`."""
+        client = self._connected()
+        futures: dict[Future, int] = {
+            client.submit(function, item, value, pure=False, priority=-position): position
+            for position, item in enumerate(items)
+        }
+        try:
+            for future in as_completed(futures):
+                try:
+                    outcome = future.result()
+                except Exception as error:
+                    raise _explained(error, items[futures[future]]) from error
+                yield futures[future], outcome
+        finally:
+            if client.status == "running":
+                client.cancel(list(futures), force=True)
+
+    def broadcast(self, value: Any) -> Any:
+        """A task that returns `value`: unlike scattered data, Dask can make it again when its workers are lost."""
+        return self._connected().submit(_identity, value, pure=False)
+
+    def describe(self) -> dict[str, str | int]:
+        """See Engine."""
+        return {"scheduler": self._scheduler} if self._scheduler else {"workers": self._workers}
+
+    def close(self) -> None:
+        """See Engine. A given scheduler goes on; only the connection to it is closed."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+    def _connected(self) -> Client:
+        if self._client is None or self._client.status == "closed":  # by a scheduler that went away
+            self._client = Client(self._scheduler or self._cluster or self._local_cluster(), timeout=_CONNECT_SECONDS)
+        return self._client
+
+    def _local_cluster(self) -> LocalCluster:
+        with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
+            self._cluster = LocalCluster(
+                n_workers=self._workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
+                silence_logs=logging.CRITICAL,
+                preload=["engines.dask.worker"],
+            )
+        return self._cluster
+
+
+def _check_scheduler(address: str) -> None:
+    """Raise InputError unless a scheduler answers. (A Client that cannot connect takes half a minute to go away.)"""
+
+    async def ask() -> None:
+        async with rpc(address, timeout=_CONNECT_SECONDS) as scheduler:
+            await asyncio.wait_for(scheduler.identity(), _CONNECT_SECONDS)
+
+    try:
+        # In a thread of its own, as this one may have a running event loop.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, ask()).result()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address!r}: {str(error) or 'what is there does not speak Dask'}",
+            "Check --scheduler (tcp://HOST:8786), or leave it out to use this machine.",
+        ) from error
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _explained(error: Exception, item: Any) -> FruitsError:
+    """What a person needs of a failed task: the cause, and the shard."""
+    if isinstance(error, FruitsError):
+        return error
+    if isinstance(error, KilledWorker):
+        return workers_died(item, error.allowed_failures + 1)
+    if isinstance(error, FutureCancelledError | OSError):
+        return connection_lost(error, item)
+    return task_failed(item, type(error).__name__, error)

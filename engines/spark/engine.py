@@ -1,0 +1,164 @@
+"""The primitives on PySpark: a local driver of its own, a cluster by its master, or the session that exists."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from py4j.protocol import Py4JError
+from pyspark import Broadcast, SparkContext
+
+from engines.core.errors import InputError, StageError, TransientError
+from engines.machine import usable_cores
+from engines.map_engine import MapEngine
+from engines.spark.job import Failure, Job, JobError, explained
+from engines.spark.launch import Driver, check_java, check_master, driver_settings, normalize_master
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class SparkEngine(MapEngine):
+    """Spark: a task per shard, each one thread in a Python worker that keeps its network for the next.
+
+    `scheduler`: the master, `local[*]` (default; `local[workers]` with `workers`), `spark://HOST:PORT` or `yarn`, whose
+    workers need fruit-features[worker] in the same versions. In a process that has a SparkContext, or was started by
+    spark-submit, that one is used, and a context that was there before is not stopped. `settings`: further Spark
+    settings for a driver of its own. Spark starts with the first stage that has work for it. Raises InputError for a
+    missing or old Java, an unknown master, and one that does not answer.
+    """
+
+    name: ClassVar[str] = "spark"
+    loggers: ClassVar[tuple[str, ...]] = ("py4j",)
+
+    def __init__(
+        self, workers: int | None = None, scheduler: str | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        if workers is not None and workers < 1:
+            raise InputError(f"{workers} workers cannot do anything", "Give at least 1.")
+        if workers is not None and scheduler is not None:
+            raise InputError("a given master has its own workers", "Give --workers or --master, not both.")
+        self._asked = workers is not None or scheduler is not None
+        self._master = normalize_master(f"local[{workers or usable_cores()}]" if scheduler is None else scheduler)
+        self._settings = settings or {}
+        self._driver: Driver | None = None
+        self._context: SparkContext | None = None
+        self._owned = False
+        self._facts: dict[str, str | int] = {"scheduler": self._master}
+        if SparkContext._active_spark_context is None and not _submitted():
+            # Now, and not after a million images were listed.
+            check_java()
+            check_master(self._master)
+
+    @property
+    def parallelism(self) -> int:
+        """See MapEngine. What the executors have that are there now; more may come later."""
+        return max(1, int(self._started().defaultParallelism))
+
+    def map(
+        self, function: Callable[[Item, Any], Outcome], items: Sequence[Item], value: Any
+    ) -> Iterator[tuple[int, Outcome]]:
+        """See MapEngine. A task whose worker dies or whose error may heal runs again, up to spark.task.maxFailures."""
+        context = self._started()
+        job = Job(context, function, items, value, _max_failures(context))
+        arrived: set[int] = set()
+        try:
+            for position, outcome in job.outcomes():
+                if isinstance(outcome, Failure):
+                    raise outcome.error
+                # Spark applies a task's accumulators once; moments counted twice would go unnoticed, so make sure.
+                if position not in arrived:
+                    arrived.add(position)
+                    yield position, outcome
+            if len(arrived) < len(items):
+                raise StageError(
+                    f"Spark finished, but {len(items) - len(arrived)} of {len(items)} outcomes are missing"
+                )
+        except JobError as failure:
+            error = explained(failure.cause, items)
+            if isinstance(error, TransientError) and not _alive(context):
+                self.close()  # so that another attempt starts anew
+            raise error from failure.cause
+        finally:
+            job.stop()
+
+    def broadcast(self, value: Any) -> Broadcast[Any]:
+        """A Spark broadcast: read by each Python worker once."""
+        return self._started().broadcast(value)
+
+    def describe(self) -> dict[str, str | int]:
+        """See Engine: the master, and once Spark was needed its version and the settings that matter."""
+        return dict(self._facts)
+
+    def close(self) -> None:
+        """See Engine. A context that was there before goes on."""
+        if self._driver is not None:
+            self._driver.stop()
+        elif self._context is not None and self._owned:
+            self._context.stop()
+        self._driver, self._context = None, None
+
+    def _started(self) -> SparkContext:
+        if self._context is None:
+            self._context = self._existing() or self._given() or self._launched()
+            conf = self._context.getConf()
+            self._facts = {
+                "scheduler": self._context.master,
+                "spark": self._context.version,
+                "task_max_failures": _max_failures(self._context),
+                "speculation": conf.get("spark.speculation", "false"),
+                "driver_memory": conf.get("spark.driver.memory", "1g"),
+                "executor_memory": conf.get("spark.executor.memory", "1g"),
+                "max_result_size": conf.get("spark.driver.maxResultSize", "1g"),
+            }
+        return self._context
+
+    def _existing(self) -> SparkContext | None:
+        context: SparkContext | None = SparkContext._active_spark_context
+        if context is not None and self._asked and context.master != self._master:
+            raise InputError(
+                f"this process has a Spark session on {context.master} already",
+                "Leave out --master and --workers to use it, or stop it first.",
+            )
+        self._owned = False
+        return context
+
+    def _given(self) -> SparkContext | None:
+        """The context of a driver that spark-submit started: its master and settings are those given there."""
+        if not _submitted():
+            return None
+        if self._asked:
+            raise InputError("spark-submit has chosen the master already", "Leave out --master and --workers.")
+        self._owned = True
+        return SparkContext.getOrCreate()
+
+    def _launched(self) -> SparkContext:
+        verbose = logging.getLogger("engines").isEnabledFor(logging.INFO)
+        settings = driver_settings(self._master, verbose=verbose, overrides=self._settings)
+        self._driver = Driver(settings, sys.executable, verbose=verbose)
+        return self._driver.context
+
+
+def _submitted() -> bool:
+    """Whether spark-submit started this process."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _max_failures(context: SparkContext) -> int:
+    """How often Spark tries a task before it fails the job."""
+    if context.master.startswith("local"):
+        several = re.fullmatch(r"local\[[^,]+,\s*(\d+)\s*\]", context.master)
+        return int(several.group(1)) if several else 1
+    return int(context.getConf().get("spark.task.maxFailures", "4"))
+
+
+def _alive(context: SparkContext) -> bool:
+    try:
+        return not context._jsc.sc().isStopped()
+    except (Py4JError, OSError, AttributeError):
+        return False

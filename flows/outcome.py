@@ -1,0 +1,119 @@
+"""What a run has done: the record that is published, and one sentence for whoever watches."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from engines.base import Engine, FeaturizeReport, FitReport, IndexReport, ProjectReport
+from engines.core.errors import InputError
+from engines.core.networks.model import Model
+from engines.core.output import FORMAT, package_versions, read_record
+from flows.options import RunSettings
+
+
+class Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap was that of `stage`."""
+        now = time.perf_counter()
+        self.timings[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+NOTHING_TO_DO = "Nothing to do, all was done by a former run"
+
+_OF_THE_RUN = ("timings", "finished", "engine", "engine_details", "versions")
+"""What a record says of the run that did the work, and not of what came out."""
+_PARAMETERS_OF_THE_RUN = ("engine", "workers", "scheduler", "emr")
+
+
+def all_done_before(featurized: FeaturizeReport, fitted: FitReport, projected: ProjectReport) -> bool:
+    """Whether this run found every feature, the PCA and every result there, and computed nothing."""
+    return featurized.reused == featurized.listed and fitted.reused and projected.reused == projected.projected
+
+
+def published_as(output: str, record: dict[str, Any]) -> dict[str, Any] | None:
+    """The published record if it says the same as `record`, but for facts of the run that did the work; else None."""
+    try:
+        published = read_record(output)
+    except InputError:
+        return None  # nothing is published, or what is there cannot be read and is to be replaced
+    return published if _of_the_results(published) == _of_the_results({**record, "format": FORMAT}) else None
+
+
+def _of_the_results(record: dict[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in record.items() if name not in _OF_THE_RUN}
+    said["counts"] = {name: count for name, count in record["counts"].items() if name != "reused"}
+    said["parameters"] = {
+        name: value for name, value in record["parameters"].items() if name not in _PARAMETERS_OF_THE_RUN
+    }
+    # As run.json has it: 128.0 and 128, tuples and lists are the same there.
+    plain: dict[str, Any] = json.loads(json.dumps(said))
+    return plain
+
+
+def outcome(
+    featurized: FeaturizeReport, fitted: FitReport, projected: ProjectReport, *, unchanged: bool = False
+) -> str:
+    """What this run has done, in one sentence. `unchanged`: what it would publish is what is published."""
+    rejected = sum(featurized.rejected.values())
+    result = (
+        f"{projected.projected:,} images in {fitted.components:,} dimensions, which explain"
+        f" {fitted.explained_variance:.1%} of the variance; {rejected:,} rejected"
+    )
+    if unchanged:
+        return f"{NOTHING_TO_DO}: {result}"
+    if all_done_before(featurized, fitted, projected):
+        return f"Published what former runs had done: {result}"
+    fresh = featurized.listed - featurized.reused
+    return result if fresh == featurized.listed else f"{result}; {featurized.reused:,} done by a former run"
+
+
+def record_of(
+    engine: Engine,
+    settings: RunSettings,
+    model: Model,
+    timings: dict[str, float],
+    indexed: IndexReport,
+    featurized: FeaturizeReport,
+    fitted: FitReport,
+    projected: ProjectReport,
+) -> dict[str, Any]:
+    """What run.json says of a run, see `engines.core.output`."""
+    return {
+        "source": settings.source,
+        "results": projected.results,
+        "counts": {
+            "listed": indexed.listed,
+            "featurized": featurized.featurized,
+            "rejected": sum(featurized.rejected.values()),
+            "projected": projected.projected,
+            "reused": featurized.reused,
+            "labels": indexed.labels,
+            "left_out": indexed.left_out,
+            "left_out_by_case": indexed.left_out_by_case,
+        },
+        "rejected_by_reason": featurized.rejected,
+        "components": fitted.components,
+        "explained_variance": fitted.explained_variance,
+        "components_for_95": fitted.components_for_95,
+        "engine": engine.name,
+        "engine_details": {**engine.describe(), "worker_peak_memory": featurized.peak_memory},
+        "parameters": asdict(settings),
+        "model": {"fingerprint": model.fingerprint, **model.recipe},
+        "catalog": f"catalog/{indexed.catalog}.json",
+        "pca": f"pca/{fitted.pca}",
+        "versions": package_versions(),
+        "timings": timings,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parts": projected.parts,
+    }

@@ -1,0 +1,1 @@
+"""What a run under Prefect needs: tasks, cancellation, hooks, logs, blocks."""

@@ -1,0 +1,91 @@
+"""What a person sees in the terminal while a run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from engines.base import Progress
+from flows.runtime.progress import Listener
+
+
+class _RateColumn(TextColumn):
+    """Images a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+
+
+class _CountColumn(MofNCompleteColumn):
+    """Done of all; nothing where there is nothing to count."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+@contextlib.contextmanager
+def progress_bar(waiting: str = "") -> Iterator[Listener]:
+    """A listener that shows a bar per stage on standard error: count, images per second, time left.
+
+    `waiting` names what goes on before the first stage reports, if that takes a while.
+    """
+    bars = Bars(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        _CountColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, TaskID] = {}
+    with bars:
+        if waiting:
+            tasks[waiting] = bars.add_task(waiting, total=None)
+
+        def listener(progress: Progress) -> None:
+            if waiting in tasks:
+                bars.remove_task(tasks.pop(waiting))
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total)
+            bars.update(tasks[progress.stage], completed=progress.done, total=progress.total)
+
+        yield listener
+        if waiting in tasks:
+            bars.remove_task(tasks.pop(waiting))
+
+
+def set_log(verbose: bool) -> None:
+    """For the rest of this process, keep Prefect's console log off the terminal unless `verbose`.
+
+    Errors are shown once, by the command line. Prefect logs until the very end (it stops its temporary server when the
+    process exits), so this is not undone.
+    """
+    import prefect.logging.configuration
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    # Engines ask this logger whether to show what the cluster they start writes.
+    logging.getLogger("engines").setLevel(logging.INFO if verbose else logging.WARNING)
+    prefect.logging.configuration.setup_logging()
+    for name in list(logging.root.manager.loggerDict):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, PrefectConsoleHandler):
+                handler.setLevel(logging.DEBUG if verbose else logging.CRITICAL + 1)
