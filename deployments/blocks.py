@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -24,39 +24,48 @@ from pydantic import SecretStr
 from engines.core.errors import FruitsError, InputError
 from engines.emr.settings import EmrSettings, load_settings
 from flows.commands.emr import parse_settings
-from flows.commands.options import Config, Setting
+from flows.options import EmrTable, Option
 from flows.runtime.emr_block import EmrSettingsBlock
-from flows.temporary_server import check_server
+from flows.runtime.server import check_server
+from flows.signatures import as_command
 
 
-def register(
-    name: Annotated[str, typer.Option(help="The name of the blocks.")] = "fruits",
-    bucket: Annotated[str | None, typer.Option(help="Bucket for code; that of `artifacts` by default.")] = None,
-    folder: Annotated[str | None, typer.Option(help="Folder in it; that of `artifacts` by default.")] = None,
-    region: Annotated[str | None, typer.Option(help="Region; that of the settings by default.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile of ~/.aws; AWS_PROFILE by default.")] = None,
-    config: Config = None,
-    emr: Setting = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """What to register. What is empty is taken from the settings."""
+
+    name: Annotated[str, Option("The name of the blocks.")] = "fruits"
+    bucket: Annotated[str | None, Option("Bucket for code; that of `artifacts` by default.")] = None
+    folder: Annotated[str | None, Option("Folder in it; that of `artifacts` by default.")] = None
+    region: Annotated[str | None, Option("Region; that of the settings by default.")] = None
+    profile: Annotated[str | None, Option("Profile of ~/.aws; AWS_PROFILE by default.")] = None
+
+
+@as_command(Blocks, EmrTable)
+def register(blocks: Blocks, table: EmrTable) -> None:
     """Register or update the blocks aws-credentials/NAME, emr-settings/NAME and s3-bucket/NAME."""
     check_server()
-    overrides = parse_settings(emr) | ({"region": region} if region else {})
-    settings = load_settings(overrides, config=config)
-    credentials = credentials_block(settings.region, profile or os.environ.get("AWS_PROFILE"))
-    _save(credentials, f"aws-credentials/{name}", _kind(credentials))
+    overrides = parse_settings(table.emr_assignments) | ({"region": blocks.region} if blocks.region else {})
+    settings = load_settings(overrides, config=table.config)
+    credentials = credentials_block(settings.region, blocks.profile or os.environ.get("AWS_PROFILE"))
+    _save(credentials, f"aws-credentials/{blocks.name}", _kind(credentials))
     if not settings.credentials_block:
-        settings = EmrSettings(**{**asdict(settings), "credentials_block": name})
-    _save(EmrSettingsBlock(**asdict(settings)), f"emr-settings/{name}", settings.artifacts or "no `artifacts` yet")
+        settings = EmrSettings(**{**asdict(settings), "credentials_block": blocks.name})
+    _save(
+        EmrSettingsBlock(**asdict(settings)), f"emr-settings/{blocks.name}", settings.artifacts or "no `artifacts` yet"
+    )
     in_settings, _, prefix = settings.artifacts.removeprefix("s3://").partition("/")
-    if bucket or in_settings:
+    if blocks.bucket or in_settings:
         block = S3Bucket(
-            bucket_name=bucket or in_settings,
-            bucket_folder=folder or ("" if bucket else prefix),
+            bucket_name=blocks.bucket or in_settings,
+            bucket_folder=blocks.folder or ("" if blocks.bucket else prefix),
             credentials=credentials,
         )
-        _save(block, f"s3-bucket/{name}", f"s3://{block.bucket_name}/{block.bucket_folder}")
+        _save(block, f"s3-bucket/{blocks.name}", f"s3://{block.bucket_name}/{block.bucket_folder}")
     else:
-        _print(f"s3-bucket/{name}: left out, no bucket is known. Give --bucket, or --emr artifacts=s3://BUCKET/PREFIX")
+        _print(
+            f"s3-bucket/{blocks.name}: left out, no bucket is known. Give --bucket, or --emr artifacts=s3://BUCKET/PREFIX"
+        )
 
 
 def credentials_block(region: str, profile: str | None) -> AwsCredentials:

@@ -28,12 +28,24 @@ from engines.base import (
 )
 from engines.core import tables
 from engines.core.index.catalog import Selection, Shard, read_catalog, write_catalog
-from engines.core.networks.model import read_model
+from engines.core.networks.base import Network
+from engines.core.networks.model import read_model, read_recipe
+from engines.core.networks.table import network_of
+from engines.core.output import (
+    FEATURES,
+    Part,
+    features_key,
+    pca_folder,
+    pca_key,
+    result_key,
+    results_folder,
+    spectrum_key,
+)
 from engines.core.reduce.moments import Moments, no_moments
 from engines.core.reduce.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
-from engines.core.stages.featurize import ShardReport, ShardTask, features_key, featurize_shard, read_report
+from engines.core.stages.featurize import ShardReport, ShardTask, featurize_shard, read_report
 from engines.core.stages.moments import MomentsTask, shard_moments
-from engines.core.stages.project import Part, ProjectTask, project_shard, read_part
+from engines.core.stages.project import ProjectTask, project_shard, read_part
 from engines.core.storage import open_storage
 
 Item = TypeVar("Item")
@@ -89,7 +101,7 @@ class MapEngine(Engine):
     def featurize(self, request: FeaturizeRequest) -> FeaturizeReport:
         """See Engine. A shard is there when its features file is."""
         shards = read_catalog(request.output, request.catalog).shards
-        present = {item.key for item in open_storage(request.output).list("features")}
+        present = {item.key for item in open_storage(request.output).list(FEATURES)}
         missing = [shard for shard in shards if features_key(request.fingerprint, shard.id) not in present]
         missing_ids = {shard.id for shard in missing}
         reports = list(
@@ -132,17 +144,19 @@ class MapEngine(Engine):
 
     def fit_pca(self, request: FitRequest) -> FitReport:
         """See Engine. Moments are exact, so how shards are grouped is free: a group per worker."""
-        components = check_components(request.components)
+        network = network_of(read_recipe(request.output, request.fingerprint))
+        components = check_components(request.components, network.features)
         shards = [shard.id for shard in read_catalog(request.output, request.catalog).shards]
         storage = open_storage(request.output)
         version = _digest([RULES, request.fingerprint, components, shards])
-        key = f"pca/{version}/model.npz"
+        folder = pca_folder(version)
+        key = pca_key(folder)
         reused = storage.exists(key)
         if reused:
             pca = load_pca(storage.read(key))
         else:
-            pca = fit_pca(self._moments(request, shards), components)
-            storage.write(f"pca/{version}/spectrum.parquet", tables.to_parquet(spectrum_table(pca)))
+            pca = fit_pca(self._moments(request, network, shards), components)
+            storage.write(spectrum_key(folder), tables.to_parquet(spectrum_table(pca)))
             storage.write(key, dump_pca(pca))  # last: the commit of this PCA
         return FitReport(
             pca=version,
@@ -152,11 +166,14 @@ class MapEngine(Engine):
             reused=reused,
         )
 
-    def _moments(self, request: FitRequest, shards: list[str]) -> Moments:
+    def _moments(self, request: FitRequest, network: Network, shards: list[str]) -> Moments:
         number = min(len(shards), self.parallelism, MAX_MOMENT_GROUPS)
-        groups = [MomentsTask(request.output, request.fingerprint, shards[start::number]) for start in range(number)]
+        groups = [
+            MomentsTask(request.output, request.fingerprint, network.name, shards[start::number])
+            for start in range(number)
+        ]
         self.on_progress(Progress("fit_pca", 0, number))
-        total = no_moments(tables.FEATURES)
+        total = no_moments(network.features, network.grid)
         for done, (_, moments) in enumerate(self.map(shard_moments, groups, self.broadcast(None)), start=1):
             total = total + moments
             self.on_progress(Progress("fit_pca", done, number))
@@ -166,8 +183,8 @@ class MapEngine(Engine):
         """See Engine. A part per shard, numbered in the order of the catalog."""
         shards = read_catalog(request.output, request.catalog).shards
         storage = open_storage(request.output)
-        folder = f"results/{request.pca}"
-        keys = [f"{folder}/part-{number:05d}-{shard.id}.parquet" for number, shard in enumerate(shards)]
+        folder = results_folder(request.pca)
+        keys = [result_key(folder, number, shard.id) for number, shard in enumerate(shards)]
         present = {item.key for item in storage.list(folder)}
         parts: dict[str, Part] = {
             part.key: part
@@ -184,7 +201,7 @@ class MapEngine(Engine):
         if tasks:
             self.on_progress(Progress("project", done, total))
             counts = {key: shard.count for shard, key in zip(shards, keys, strict=True)}
-            pca = self.broadcast(load_pca(storage.read(f"pca/{request.pca}/model.npz")))
+            pca = self.broadcast(load_pca(storage.read(pca_key(pca_folder(request.pca)))))
             for _, part in self.map(project_shard, tasks, pca):
                 parts[part.key] = part
                 done += counts[part.key]

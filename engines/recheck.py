@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +18,14 @@ from engines.base import Engine, Progress
 from engines.core import tables
 from engines.core.compare.outputs import RESULT_TOLERANCE
 from engines.core.errors import InputError
-from engines.core.networks.images import RejectedImageError, decode
-from engines.core.networks.model import Model, read_model
-from engines.core.networks.runtimes import open_runtime
-from engines.core.reduce.moments import to_grid
-from engines.core.reduce.pca import Pca, load_pca, project
-from engines.core.storage import open_storage, read_ahead
+from engines.core.networks.model import read_model
+from engines.core.output import RunRecord, pca_key
+from engines.core.reduce.pca import load_pca
+from engines.core.stages.recompute import Float32, RecomputeTask, recompute
+from engines.core.storage import open_storage
 from engines.map_engine import MapEngine
 
 _IMAGES_PER_TASK = 32
-_READ_AHEAD = 16
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +54,7 @@ class Difference:
         return self.identical or (not self.unreadable and self.deviations <= RESULT_TOLERANCE)
 
 
-@dataclass(frozen=True, slots=True)
-class SampleTask:
-    """Some photos to compute again."""
-
-    source: str
-    paths: list[str]
-
-
-def compare_published(engine: Engine, output: str, record: dict[str, Any], images: int) -> list[Difference]:
+def compare_published(engine: Engine, output: str, record: RunRecord, images: int) -> list[Difference]:
     """Compute `images` of the rows that `record` publishes below `output` again on `engine`, and compare.
 
     The sample is chosen by a hash of the path, so it is the same each time. Raises InputError when the libraries here
@@ -76,24 +63,24 @@ def compare_published(engine: Engine, output: str, record: dict[str, Any], image
     if not isinstance(engine, MapEngine):
         raise InputError(f"the engine {engine.name} cannot compute single images", "Use dask.")
     storage = open_storage(output)
-    model = read_model(output, record["model"]["fingerprint"])
-    pca = load_pca(storage.read(f"{record['pca']}/model.npz"))
+    model = read_model(output, record.model.fingerprint)
+    pca = load_pca(storage.read(pca_key(record.pca)))
     rows = sample_rows(output, record, images)
     chunks = [rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK)]
-    tasks = [SampleTask(record["source"], [row.path for row in chunk]) for chunk in chunks]
+    tasks = [RecomputeTask(record.source, [row.path for row in chunk]) for chunk in chunks]
     computed: dict[int, list[Float32 | str]] = {}
     done = 0
-    engine.on_progress(Progress("parity", done, len(rows)))
+    engine.on_progress(Progress("recheck", done, len(rows)))
     for position, outcome in engine.map(recompute, tasks, engine.broadcast((model, pca))):
         computed[position] = outcome
         done += len(outcome)
-        engine.on_progress(Progress("parity", done, len(rows)))
+        engine.on_progress(Progress("recheck", done, len(rows)))
     again = [values for position in range(len(tasks)) for values in computed[position]]
     scale = np.sqrt(pca.eigenvalues[: len(pca.components)]).clip(min=np.finfo(np.float32).eps)
     return [difference(row, values, scale) for row, values in zip(rows, again, strict=True)]
 
 
-def sample_rows(output: str, record: dict[str, Any], images: int) -> list[Row]:
+def sample_rows(output: str, record: RunRecord, images: int) -> list[Row]:
     """The `images` published rows with the smallest hash of their path, in path order (all, if there are fewer).
 
     Memory: the sample and one part.
@@ -102,38 +89,20 @@ def sample_rows(output: str, record: dict[str, Any], images: int) -> list[Row]:
         raise InputError(f"a sample cannot have {images} images", "Give a whole number from 1.")
     storage = open_storage(output)
     chosen: list[tuple[int, str, int]] = []
-    for number, part in enumerate(record["parts"]):
-        with storage.open(part["key"]) as file:
+    for number, part in enumerate(record.parts):
+        with storage.open(part.key) as file:
             paths = pq.read_table(file, columns=["path"])["path"].to_pylist()
         hashed = ((int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big"), path, number) for path in paths)
         chosen = heapq.nsmallest(images, [*chosen, *hashed])
     rows: list[Row] = []
     for number in sorted({number for _, _, number in chosen}):
         wanted = {path for _, path, part_number in chosen if part_number == number}
-        table = tables.from_parquet(storage.read(record["parts"][number]["key"]))
+        table = tables.from_parquet(storage.read(record.parts[number].key))
         matrix = tables.to_matrix(table["pcaFeatures"])
         for index, (path, label) in enumerate(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True)):
             if path in wanted:
                 rows.append(Row(path, label, matrix[index].copy()))
     return sorted(rows, key=lambda row: row.path)
-
-
-def recompute(task: SampleTask, value: tuple[Model, Pca]) -> list[Float32 | str]:
-    """On a worker: the projected row of each photo, or why it cannot be decoded."""
-    model, pca = value
-    runtime = open_runtime(model)
-    source = open_storage(task.source)
-    outcomes: list[Float32 | str] = []
-    for content in read_ahead(lambda path: source.read(source.key(path)), task.paths, _READ_AHEAD):
-        if isinstance(content, Exception):
-            raise content
-        try:
-            features = to_grid(runtime.features(decode(content))[np.newaxis])
-        except RejectedImageError as reject:
-            outcomes.append(f"{reject.reason}: {reject.detail}")
-        else:
-            outcomes.append(project(pca, features)[0])
-    return outcomes
 
 
 def difference(row: Row, values: Float32 | str, scale: npt.NDArray[np.float64]) -> Difference:

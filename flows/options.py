@@ -1,71 +1,247 @@
-"""What a run is asked to do, checked before anything starts."""
+"""Every parameter of a run, once: its name, type, default, bounds and help.
+
+Prefect's form, the options of `fruits` and the checks are made from these declarations, see `flows.signatures`.
+"""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from platformdirs import user_cache_path
-
-from engines import EMR_ENGINES, ENGINES
-from engines.core.contracts import check_locations, check_max_rejects
-from engines.core.errors import InputError
+from engines import ENGINES
+from engines.core.index.catalog import DEFAULT_GLOB
 from engines.core.networks.model import RUNTIMES
-from engines.core.networks.prepare import check_weights_file
-from engines.core.reduce.pca import check_components
-from flows.credentials import resolve_emr
+from engines.core.networks.table import DEFAULT_NETWORK, NETWORKS
+
+MOST_COMPONENTS = max(network.features for network in NETWORKS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a person is told of a parameter, and what it may be.
+
+    `flags` replace the one made from the name; `argument`: given in the terminal by its place. `minimum` and `maximum`
+    are included, `above` is not. `terminal` and `form` say where it is offered. `schema`: more for the form.
+    """
+
+    help: str
+    metavar: str | None = None
+    flags: tuple[str, ...] = ()
+    argument: bool = False
+    choices: tuple[str, ...] = ()
+    examples: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    terminal: bool = True
+    form: bool = True
+
+
+Source = Annotated[
+    str,
+    Option(
+        "Folder or URL (file://, s3://) of the images; the label of an image is the name of its parent folder.",
+        metavar="SOURCE",
+        argument=True,
+        examples=("/data/fruits", "s3://bucket/photos"),
+    ),
+]
+Output = Annotated[
+    str,
+    Option(
+        "Folder or URL for the results; belongs to one source.",
+        metavar="OUTPUT",
+        argument=True,
+        examples=("/data/features", "s3://bucket/features"),
+    ),
+]
+Published = Annotated[str, Option("Folder or URL of published results.", metavar="OUTPUT", argument=True)]
+EngineName = Annotated[str, Option("Where the stages run.", choices=tuple(ENGINES), metavar="ENGINE")]
+Network = Annotated[str, Option("The network that makes the features.", choices=tuple(NETWORKS), metavar="NETWORK")]
+Components = Annotated[
+    float,
+    Option(
+        "Number of PCA components, or the share of the variance to explain, such as 0.95.",
+        metavar="128|0.95",
+        above=0,
+        maximum=MOST_COMPONENTS,
+    ),
+]
+Weights = Annotated[
+    str,
+    Option(
+        "imagenet, random, or a file of Keras weights of the network without head.",
+        metavar="WEIGHTS",
+        examples=("imagenet", "random", "/models/weights.h5"),
+    ),
+]
+Runtime = Annotated[
+    str,
+    Option("What runs the network; tensorflow is the reference.", choices=tuple(RUNTIMES), metavar="RUNTIME"),
+]
+Glob = Annotated[
+    str,
+    Option(
+        "Which file names are images; upper and lower case differ.",
+        metavar="GLOB",
+        examples=("*.jpg", "*.[jJ][pP][gG]", "Training/*/*.png"),
+    ),
+]
+PerClass = Annotated[int | None, Option("At most so many images of each class.", minimum=1)]
+Images = Annotated[int | None, Option("At most so many images in all.", minimum=1)]
+ShardSize = Annotated[int, Option("Images per shard, on average: the unit of work, retry and commit.", minimum=1)]
+Workers = Annotated[int | None, Option("Worker processes of a local engine; all cores by default.", minimum=1)]
+Scheduler = Annotated[
+    str | None,
+    Option(
+        "The cluster to use: a Dask scheduler's address, or a Spark master (local[N], spark://HOST:PORT, yarn).",
+        flags=("--scheduler", "--master"),
+        examples=("tcp://scheduler:8786",),
+    ),
+]
+MaxRejects = Annotated[
+    float, Option("Share of images that may be rejected before the run fails.", minimum=0, maximum=1)
+]
+Emr = Annotated[
+    str | dict[str, Any] | None,
+    Option(
+        "For the EMR engines, the name of an EMR settings block, or settings; FRUITS_EMR_* and the config file fill in "
+        "the rest.",
+        examples=("fruits", {"max_cost": 5}),
+        terminal=False,
+    ),
+]
+Credentials = Annotated[
+    str | None,
+    Option("An AwsCredentials block of Prefect to use for S3; AWS' usual variables by default.", metavar="BLOCK"),
+]
+SampleSize = Annotated[int, Option("Size of the sample; chosen by hash, the same each time.", minimum=1)]
+Verbose = Annotated[bool, Option("Show the log of Prefect and of the engine.", flags=("--verbose", "-v"), form=False)]
+Json = Annotated[bool, Option("Print all figures as JSON.", flags=("--json",), form=False)]
+Config = Annotated[str | None, Option("File with an [emr] table; fruits.toml here by default.", metavar="FILE")]
+EmrAssignments = Annotated[
+    list[str] | None,
+    Option("One setting of the [emr] table; may be repeated.", flags=("--emr",), metavar="NAME=VALUE"),
+]
+
+
+EmrEngine = Annotated[
+    str,
+    Option("Where the jobs run.", choices=tuple(name for name, row in ENGINES.items() if row.remote), metavar="ENGINE"),
+]
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """One run of the chain. `components` is a number of components or a share in (0, 1)."""
+    """One run of the chain. `flows.checks` says what cannot work."""
 
-    source: str
-    output: str
-    engine: str = "dask"
-    components: float = 128
-    weights: str = "imagenet"
-    runtime: str = "litert"
-    glob: str = "*.jpg"
-    per_class: int | None = None
-    images: int | None = None
-    shard_size: int = 512
-    workers: int | None = None
-    scheduler: str | None = None
-    max_rejects: float = 0.01
-    emr: dict[str, Any] | None = None
-    """Settings of the EMR engines, see `engines.emr.settings.EmrSettings`; completed by `check_settings`."""
+    source: Source = ""
+    output: Output = ""
+    engine: EngineName = "dask"
+    network: Network = DEFAULT_NETWORK
+    components: Components = 128
+    weights: Weights = "imagenet"
+    runtime: Runtime = "litert"
+    glob: Glob = DEFAULT_GLOB
+    per_class: PerClass = None
+    images: Images = None
+    shard_size: ShardSize = 512
+    workers: Workers = None
+    scheduler: Scheduler = None
+    max_rejects: MaxRejects = 0.01
+    emr: Emr = None
+    credentials: Credentials = None
 
-
-def check_settings(settings: RunSettings) -> RunSettings:
-    """The settings with normalized locations. Raises InputError for the first one that cannot work."""
-    if settings.engine not in ENGINES:
-        raise InputError(f"unknown engine {settings.engine!r}", f"Choose one of: {', '.join(ENGINES)}.")
-    if settings.runtime not in RUNTIMES:
-        raise InputError(f"unknown runtime {settings.runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
-    components = check_components(settings.components)
-    check_max_rejects(settings.max_rejects)
-    for name in ("per_class", "images", "shard_size", "workers"):
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise InputError(f"{name.replace('_', '-')} cannot be {value}", "Give a whole number from 1.")
-    if settings.engine in EMR_ENGINES and settings.runtime != "litert":
-        raise InputError(
-            f"the runtime {settings.runtime} does not run on EMR: the jobs' archive holds LiteRT only",
-            "Leave out --runtime, or choose another engine.",
-        )
-    emr = resolve_emr(settings.emr) if settings.engine in EMR_ENGINES else None
-    source, output = check_locations(settings.source, settings.output)
-    weights = settings.weights
-    if weights not in ("imagenet", "random"):
-        weights = os.path.abspath(os.path.expanduser(weights))
-        check_weights_file(weights)
-    return replace(settings, source=source, output=output, components=components, weights=weights, emr=emr)
+    @property
+    def engine_settings(self) -> dict[str, Any] | None:
+        """Those of the engine, as plain data; None for an engine that takes none, and for a block not read yet."""
+        return self.emr if isinstance(self.emr, dict) else None
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept: FRUITS_CACHE, or the user's cache folder."""
-    folder = os.environ.get("FRUITS_CACHE")
-    return Path(folder) if folder else user_cache_path("fruit-features")
+@dataclass(frozen=True, slots=True)
+class EmrTable:
+    """Where a command takes the settings of the EMR engines from."""
+
+    emr_assignments: EmrAssignments = None
+    config: Config = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmrJobs:
+    """The jobs a command is about: those of one run, on one of the EMR engines."""
+
+    run: Annotated[
+        str, Option("The run's id, as `fruits emr status` and run.json name it.", metavar="RUN", argument=True)
+    ] = ""
+    engine: EmrEngine = "emr-serverless"
+
+
+@dataclass(frozen=True, slots=True)
+class EmrStatus:
+    """The jobs to list."""
+
+    run: Annotated[str | None, Option("The run's id; all runs by default.", metavar="RUN", argument=True)] = None
+    engine: EmrEngine = "emr-serverless"
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalSettings:
+    """What `fruits run` takes besides."""
+
+    max_cost: Annotated[
+        float | None, Option("On EMR: stop before the estimate exceeds so many US dollars.", metavar="USD")
+    ] = None
+    prefect: Annotated[
+        bool | None,
+        Option(
+            "Run as a flow of the Prefect server that is configured, or without Prefect; by default as a flow where a "
+            "server is configured.",
+            flags=("--prefect/--no-prefect",),
+        ),
+    ] = None
+    verbose: Verbose = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecheckSettings:
+    """A sample of published rows to compute again."""
+
+    output: Published = ""
+    images: SampleSize = 500
+    credentials: Credentials = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParityCheckSettings:
+    """A sample to run on two engines."""
+
+    source: Source = ""
+    images: SampleSize = 300
+    engines: Annotated[str, Option("The two engines to compare.", metavar="ENGINE,ENGINE")] = "dask,spark"
+    network: Network = DEFAULT_NETWORK
+    components: Components = 128
+    weights: Weights = "imagenet"
+    glob: Glob = DEFAULT_GLOB
+    shard_size: ShardSize = 32
+    workers: Workers = None
+    output: Annotated[
+        str | None, Option("Keep the outputs in DIR/ENGINE; by default they are removed.", metavar="DIR")
+    ] = None
+    as_json: Json = False
+    verbose: Verbose = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParitySettings:
+    """Two outputs to compare."""
+
+    a: Annotated[str, Option("Folder or URL of published results.", metavar="OUTPUT_A", argument=True)] = ""
+    b: Annotated[str, Option("Folder or URL of published results.", metavar="OUTPUT_B", argument=True)] = ""
+    as_json: Json = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShowSettings:
+    """An output to show."""
+
+    output: Published = ""

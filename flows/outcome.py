@@ -11,8 +11,26 @@ from typing import Any
 from engines.base import Engine, FeaturizeReport, FitReport, IndexReport, ProjectReport
 from engines.core.errors import InputError
 from engines.core.networks.model import Model
-from engines.core.output import FORMAT, package_versions, read_record
+from engines.core.networks.table import DEFAULT_NETWORK
+from engines.core.output import (
+    Counts,
+    ModelRecord,
+    Part,
+    RunRecord,
+    catalog_key,
+    package_versions,
+    pca_folder,
+    read_record,
+)
 from flows.options import RunSettings
+
+NOTHING_TO_DO = "Nothing to do, all was done by a former run"
+
+_OF_THE_RUN = ("timings", "finished", "engine", "engine_details", "versions")
+"""What a record says of the run that did the work, and not of what came out."""
+_PARAMETERS_OF_THE_RUN = ("engine", "workers", "scheduler", "emr", "credentials")
+_PARAMETERS_BEFORE = {"network": DEFAULT_NETWORK}
+"""What parameters were that records of before do not have."""
 
 
 class Clock:
@@ -29,35 +47,28 @@ class Clock:
         self._last = now
 
 
-NOTHING_TO_DO = "Nothing to do, all was done by a former run"
-
-_OF_THE_RUN = ("timings", "finished", "engine", "engine_details", "versions")
-"""What a record says of the run that did the work, and not of what came out."""
-_PARAMETERS_OF_THE_RUN = ("engine", "workers", "scheduler", "emr")
-
-
 def all_done_before(featurized: FeaturizeReport, fitted: FitReport, projected: ProjectReport) -> bool:
     """Whether this run found every feature, the PCA and every result there, and computed nothing."""
     return featurized.reused == featurized.listed and fitted.reused and projected.reused == projected.projected
 
 
-def published_as(output: str, record: dict[str, Any]) -> dict[str, Any] | None:
+def published_as(output: str, record: RunRecord) -> RunRecord | None:
     """The published record if it says the same as `record`, but for facts of the run that did the work; else None."""
     try:
         published = read_record(output)
     except InputError:
         return None  # nothing is published, or what is there cannot be read and is to be replaced
-    return published if _of_the_results(published) == _of_the_results({**record, "format": FORMAT}) else None
+    return published if _of_the_results(published) == _of_the_results(record) else None
 
 
-def _of_the_results(record: dict[str, Any]) -> dict[str, Any]:
-    said = {name: value for name, value in record.items() if name not in _OF_THE_RUN}
-    said["counts"] = {name: count for name, count in record["counts"].items() if name != "reused"}
-    said["parameters"] = {
-        name: value for name, value in record["parameters"].items() if name not in _PARAMETERS_OF_THE_RUN
+def _of_the_results(record: RunRecord) -> dict[str, Any]:
+    facts = {name: value for name, value in record.to_json().items() if name not in _OF_THE_RUN}
+    facts["counts"] = {name: count for name, count in facts["counts"].items() if name != "reused"}
+    facts["parameters"] = _PARAMETERS_BEFORE | {
+        name: value for name, value in facts["parameters"].items() if name not in _PARAMETERS_OF_THE_RUN
     }
     # As run.json has it: 128.0 and 128, tuples and lists are the same there.
-    plain: dict[str, Any] = json.loads(json.dumps(said))
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain
 
 
@@ -87,33 +98,33 @@ def record_of(
     featurized: FeaturizeReport,
     fitted: FitReport,
     projected: ProjectReport,
-) -> dict[str, Any]:
-    """What run.json says of a run, see `engines.core.output`."""
-    return {
-        "source": settings.source,
-        "results": projected.results,
-        "counts": {
-            "listed": indexed.listed,
-            "featurized": featurized.featurized,
-            "rejected": sum(featurized.rejected.values()),
-            "projected": projected.projected,
-            "reused": featurized.reused,
-            "labels": indexed.labels,
-            "left_out": indexed.left_out,
-            "left_out_by_case": indexed.left_out_by_case,
-        },
-        "rejected_by_reason": featurized.rejected,
-        "components": fitted.components,
-        "explained_variance": fitted.explained_variance,
-        "components_for_95": fitted.components_for_95,
-        "engine": engine.name,
-        "engine_details": {**engine.describe(), "worker_peak_memory": featurized.peak_memory},
-        "parameters": asdict(settings),
-        "model": {"fingerprint": model.fingerprint, **model.recipe},
-        "catalog": f"catalog/{indexed.catalog}.json",
-        "pca": f"pca/{fitted.pca}",
-        "versions": package_versions(),
-        "timings": timings,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "parts": projected.parts,
-    }
+) -> RunRecord:
+    """What run.json says of a run."""
+    return RunRecord(
+        source=settings.source,
+        results=projected.results,
+        counts=Counts(
+            listed=indexed.listed,
+            featurized=featurized.featurized,
+            rejected=sum(featurized.rejected.values()),
+            projected=projected.projected,
+            reused=featurized.reused,
+            labels=indexed.labels,
+            left_out=indexed.left_out,
+            left_out_by_case=indexed.left_out_by_case,
+        ),
+        rejected_by_reason=featurized.rejected,
+        components=fitted.components,
+        explained_variance=fitted.explained_variance,
+        components_for_95=fitted.components_for_95,
+        engine=engine.name,
+        engine_details={**engine.describe(), "worker_peak_memory": featurized.peak_memory},
+        parameters=asdict(settings),
+        model=ModelRecord(model.fingerprint, model.recipe),
+        catalog=catalog_key(indexed.catalog),
+        pca=pca_folder(fitted.pca),
+        versions=package_versions(),
+        timings=timings,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        parts=tuple(Part(**part) for part in projected.parts),  # type: ignore[arg-type]
+    )

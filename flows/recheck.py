@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from collections.abc import Callable
 
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun
@@ -14,56 +13,47 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from engines import create_engine
+from engines.base import Progress
 from engines.core.compare.outputs import RESULT_TOLERANCE
-from engines.core.errors import FruitsError
-from engines.core.output import read_record
-from engines.core.storage import is_folder, normalize_location
+from engines.core.errors import FruitsError, InputError
+from engines.core.output import RunRecord, read_record
+from engines.core.storage import normalize_location
 from engines.recheck import Difference, compare_published
-from flows import parameters as form
-from flows.credentials import emr_overrides, resolve_emr
+from flows.checks import check_counts
+from flows.credentials import use_block
+from flows.engine_log import RunLog, running, told_to
+from flows.options import RecheckSettings
 from flows.runtime.cancellation import stopped_when_cancelled
-from flows.runtime.logs import running
-from flows.runtime.tasks import called, stage
-from flows.views import page
+from flows.runtime.tasks import ServedFlow, TaskCall
+from flows.signatures import as_form
 
 _ROWS_SHOWN = 20
 
 
-@stage("compare")
-def compare_task(output: str, record: dict[str, Any], images: int) -> list[Difference]:
-    """Compute a sample of the published rows again on a local Dask engine, and compare."""
-    engine = create_engine("dask")
-    with running(engine), page.progress_of(engine, "parity"):
-        return compare_published(engine, output, record, images)
-
-
 def _run_name() -> str:
-    return f"parity of {flow_run.parameters['output'].rstrip('/').rsplit('/', 1)[-1]}"
+    return f"recheck of {str(flow_run.parameters.get('output', '')).rstrip('/').rsplit('/', 1)[-1]}"
 
 
-@flow(name="parity-check", flow_run_name=_run_name, persist_result=False)
-def parity_check(output: form.Output, images: form.Images = 500, emr: form.Emr = None) -> State[int]:
+@as_form(RecheckSettings)
+def _recheck(settings: RecheckSettings) -> State[int]:
     """Compute a sample of published rows again on this machine, and fail if they differ.
 
     On the kind of CPU the features were computed on, rows must be the same bit for bit; on another one they must agree
     within a hundredth of a component's standard deviation.
 
-    Args:
-        output: Folder or URL of published results.
-        images: Size of the sample; chosen by hash, so the same each time.
-        emr: For results or photos on S3, the name of an EMR settings block, or settings: their region and credentials
-            are used. For folders it is not looked at.
-
-    Returns:
-        The number of images compared.
+    Returns the number of images compared, as the data of a state.
     """
     try:
-        output = normalize_location(output)
-        _use_credentials(output, emr)
+        if not settings.output:
+            raise InputError("the parameter output is missing", "Name a folder or URL of published results.")
+        check_counts(settings)
+        output = normalize_location(settings.output)
+        use_block(settings.credentials)
         record = read_record(output)
-        _use_credentials(record["source"], emr)
-        with stopped_when_cancelled():
-            differences = called(compare_task, f"compare · {images:,} images")(output, record, images)
+        call = TaskCall()
+        with stopped_when_cancelled(), told_to(RunLog(get_run_logger())):
+            label = f"recheck {settings.images:,} images"
+            differences = call("recheck", label, _recheck_here, output, record, settings.images, call.listener)
     except FruitsError as error:
         get_run_logger().error("%s", error)
         return Failed(message=str(error), data=error)
@@ -75,10 +65,17 @@ def parity_check(output: form.Output, images: form.Images = 500, emr: form.Emr =
     return Failed(message=message)
 
 
-def _use_credentials(location: str, emr: str | dict[str, Any] | None) -> None:
-    """Set this process to the region and the credentials that `emr` names, when `location` is not a folder."""
-    if emr is not None and not is_folder(location):
-        resolve_emr(emr_overrides(emr))
+recheck = ServedFlow(_recheck, name="recheck", flow_run_name=_run_name, persist_result=False)
+
+
+def _recheck_here(
+    output: str, record: RunRecord, images: int, on_progress: Callable[[Progress], None]
+) -> list[Difference]:
+    """Compute a sample of the published rows again on a local Dask engine, and compare."""
+    engine = create_engine("dask")
+    engine.on_progress = on_progress
+    with running(engine):
+        return compare_published(engine, output, record, images)
 
 
 def _report(output: str, differences: list[Difference]) -> str:
@@ -109,7 +106,7 @@ def _report(output: str, differences: list[Difference]) -> str:
         "",
         f"**Computed again on** {socket.gethostname()}",
     ]
-    create_markdown_artifact("\n".join(lines), key="parity", description=f"A sample of {output}, computed again")
+    create_markdown_artifact("\n".join(lines), key="recheck", description=f"A sample of {output}, computed again")
     shown = sorted(differences, key=lambda difference: -difference.deviations)[:_ROWS_SHOWN]
     rows = [
         {
@@ -119,5 +116,5 @@ def _report(output: str, differences: list[Difference]) -> str:
         }
         for difference in shown
     ]
-    create_table_artifact(rows, key="parity-rows", description=f"The {len(rows)} rows that differ most")
+    create_table_artifact(rows, key="recheck-rows", description=f"The {len(rows)} rows that differ most")
     return outcome

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 
-from engines.core.errors import ContractError, InputError, RejectsError, StorageError
-from engines.core.networks.images import REASONS
+from engines.core.errors import ContractError, InputError, RejectsError
+from engines.core.output import REJECTS
+from engines.core.rejects import REASONS
+from engines.core.sources import open_source
 from engines.core.storage import is_folder, normalize_location, open_storage
 
 _ASK = "This is a defect: please report it with the output's run record and catalog."
@@ -19,14 +21,7 @@ def check_locations(source: str, output: str) -> tuple[str, str]:
     cannot be written.
     """
     source, output = normalize_location(source), normalize_location(output)
-    if is_folder(source) and not os.path.isdir(source):
-        what = "is not a folder" if os.path.exists(source) else "does not exist"
-        raise InputError(f"the source {source} {what}", "Name the folder that holds the class folders.")
-    if not is_folder(source):
-        try:
-            next(open_storage(source).list(), None)
-        except StorageError as error:
-            raise InputError(f"the source cannot be listed: {error.message}", error.hint) from error
+    open_source(source).check()
     inner, outer = (os.path.realpath(place) if is_folder(place) else place for place in (output, source))
     if inner == outer or inner.startswith(f"{outer.rstrip('/')}/"):
         raise InputError(f"the output {output} is inside the source {source}", "Choose an output outside of it.")
@@ -62,6 +57,6 @@ def check_rejects(listed: int, rejected: dict[str, int], max_rejects: float, out
         reasons = ", ".join(f"{count:,} {reason} ({REASONS[reason]})" for reason, count in rejected.items())
         raise RejectsError(
             f"{total:,} of {listed:,} images were rejected, more than the {max_rejects:.2%} allowed: {reasons}",
-            f"Their paths are in {output}/rejects/. The features of the others are kept: mend or remove the files, or "
-            f"go on as they are with --max-rejects {min(1.0, math.ceil(total / listed * 10_000) / 10_000):g}.",
+            f"Their paths are in {output}/{REJECTS}/. The features of the others are kept: mend or remove the files, "
+            f"or go on as they are with --max-rejects {min(1.0, math.ceil(total / listed * 10_000) / 10_000):g}.",
         )

@@ -1,17 +1,27 @@
-"""run.json: the record of the run whose results are published. Replacing it is the commit."""
+"""An output: where everything lies in it, and `run.json`, the record of the run whose results are published."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from engines.core.errors import InputError
 from engines.core.storage import open_storage
 
-KEY = "run.json"
+RECORD = "run.json"
+"""Replacing it is the commit: until then, readers see the former results."""
+
+REPORT = "report.html"
+CATALOGS = "catalog"
+FEATURES = "features"
+REJECTS = "rejects"
+
 FORMAT = 1
+"""Counted up when a reader of before could not read a record."""
 
 _PACKAGES = (
     "fruit-features",
@@ -26,23 +36,176 @@ _PACKAGES = (
 )
 
 
-def publish(output: str, record: dict[str, Any]) -> None:
+def catalog_key(catalog: str) -> str:
+    """The manifest of the catalog of this version."""
+    return f"{CATALOGS}/{catalog}.json"
+
+
+def catalog_part_key(digest: str) -> str:
+    """A part of a catalog, named after its content."""
+    return f"{CATALOGS}/part-{digest[:20]}.parquet"
+
+
+def features_key(fingerprint: str, shard: str) -> str:
+    """The features of a shard; depends on its images and on the model, so equal names hold equal bytes."""
+    return f"{FEATURES}/{fingerprint}-{shard}.parquet"
+
+
+def rejects_key(fingerprint: str, shard: str) -> str:
+    """The rejects of a shard, if it has any."""
+    return f"{rejects_prefix(fingerprint)}{shard}.parquet"
+
+
+def rejects_prefix(fingerprint: str) -> str:
+    """What the keys of all rejects of a model begin with."""
+    return f"{REJECTS}/{fingerprint}-"
+
+
+def network_key(fingerprint: str) -> str:
+    """The converted network of a model."""
+    return f"models/{fingerprint}/network.bin"
+
+
+def recipe_key(fingerprint: str) -> str:
+    """The recipe of a model, written last: the model's commit."""
+    return f"models/{fingerprint}/recipe.json"
+
+
+def pca_folder(pca: str) -> str:
+    """The folder of the PCA of this version."""
+    return f"pca/{pca}"
+
+
+def pca_key(folder: str) -> str:
+    """The fitted PCA in its folder, written last: the PCA's commit."""
+    return f"{folder}/model.npz"
+
+
+def spectrum_key(folder: str) -> str:
+    """The spectrum of the PCA in this folder."""
+    return f"{folder}/spectrum.parquet"
+
+
+def results_folder(pca: str) -> str:
+    """The folder of the results that the PCA of this version gave."""
+    return f"results/{pca}"
+
+
+def result_key(folder: str, number: int, shard: str) -> str:
+    """One part of the results: parts are numbered in the order of the catalog's shards."""
+    return f"{folder}/part-{number:05d}-{shard}.parquet"
+
+
+def job_key(run: str, stage: str, attempt: int) -> str:
+    """Where a job that ran a stage elsewhere leaves its report."""
+    return f"jobs/{run}/{stage}-{attempt}.json"
+
+
+def job_progress_key(run: str, stage: str, attempt: int) -> str:
+    """Where such a job says how far it is."""
+    return f"jobs/{run}/{stage}-{attempt}.progress.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Images of a run. `left_out`: files the glob did not match (`_by_case`: only by upper or lower case).
+
+    `reused`: images whose features were there from a former run. `labels` counts classes.
+    """
+
+    listed: int
+    featurized: int
+    rejected: int
+    projected: int
+    reused: int
+    labels: int
+    left_out: int
+    left_out_by_case: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of the results: its key in the output, its rows, and the sha256 of its bytes."""
+
+    key: str
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """The model of a run: its fingerprint, and the recipe (see `engines.core.networks.model.make_recipe`)."""
+
+    fingerprint: str
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What `run.json` says. Locations are keys of the output, but for `source`; `timings` are seconds per stage."""
+
+    source: str
+    results: str
+    counts: Counts
+    rejected_by_reason: Mapping[str, int]
+    components: int
+    explained_variance: float
+    components_for_95: int
+    engine: str
+    engine_details: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    model: ModelRecord
+    catalog: str
+    pca: str
+    versions: Mapping[str, str]
+    timings: Mapping[str, float]
+    finished: str
+    parts: tuple[Part, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as `run.json` has it."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain["counts"] = asdict(self.counts)
+        plain["model"] = {"fingerprint": self.model.fingerprint, **self.model.recipe}
+        plain["parts"] = [asdict(part) for part in self.parts]
+        return {"format": FORMAT, **plain}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> RunRecord:
+        """The inverse of `to_json`; what a later version added is left out. Raises KeyError, TypeError, ValueError."""
+        values = {field.name: plain[field.name] for field in fields(cls)}
+        recipe = dict(plain["model"])
+        values["model"] = ModelRecord(recipe.pop("fingerprint"), recipe)
+        values["counts"] = Counts(**{field.name: plain["counts"][field.name] for field in fields(Counts)})
+        values["parts"] = tuple(Part(part["key"], part["rows"], part["sha256"]) for part in plain["parts"])
+        return cls(**values)
+
+
+def publish(output: str, record: RunRecord) -> None:
     """Replace run.json atomically: from here on readers see the results that `record` names."""
-    open_storage(output).write(KEY, json.dumps({"format": FORMAT, **record}, indent=1, ensure_ascii=False).encode())
+    open_storage(output).write(RECORD, json.dumps(record.to_json(), indent=1, ensure_ascii=False).encode())
 
 
-def read_record(output: str) -> dict[str, Any]:
-    """The published record. Raises InputError when nothing was published there, or by a later version."""
+def read_record(output: str) -> RunRecord:
+    """The published record. Raises InputError when there is none, it is damaged, or of a later version."""
     storage = open_storage(output)
-    if not storage.exists(KEY):
+    if not storage.exists(RECORD):
         raise InputError(f"{storage.url} has no published results", "Run `fruits run SOURCE OUTPUT` first.")
+    again = "Run `fruits run` again to replace it."
     try:
-        record: dict[str, Any] = json.loads(storage.read(KEY))
+        plain = json.loads(storage.read(RECORD))
     except ValueError as error:
-        raise InputError(f"{storage.uri(KEY)} is damaged: {error}", "Run `fruits run` again to replace it.") from error
-    if record.get("format") != FORMAT:
-        raise InputError(f"{storage.uri(KEY)} has format {record.get('format')}, known here is {FORMAT}", "Upgrade.")
-    return record
+        raise InputError(f"{storage.uri(RECORD)} is damaged: {error}", again) from error
+    if not isinstance(plain, dict):
+        raise InputError(f"{storage.uri(RECORD)} is damaged: it is no JSON object", again)
+    if plain.get("format") != FORMAT:
+        raise InputError(f"{storage.uri(RECORD)} has format {plain.get('format')}, known here is {FORMAT}", "Upgrade.")
+    try:
+        return RunRecord.from_json(plain)
+    except KeyError as error:
+        raise InputError(f"{storage.uri(RECORD)} is damaged: {error} is missing", again) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{storage.uri(RECORD)} is damaged: {error}", again) from error
 
 
 def package_versions() -> dict[str, str]:

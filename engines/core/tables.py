@@ -14,9 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FEATURES = 1280
-"""Length of MobileNetV2's global average pooling (width 1.0), Sandler et al. 2018, arXiv:1801.04381, table 2."""
-
 
 def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
@@ -29,7 +26,6 @@ CATALOG = _schema(
     ("version", pa.string()),
     ("shard", pa.string()),
 )
-FEATURE_ROWS = _schema(("path", pa.string()), ("label", pa.string()), ("features", pa.list_(pa.float32(), FEATURES)))
 REJECTS = _schema(("path", pa.string()), ("label", pa.string()), ("reason", pa.string()), ("detail", pa.string()))
 RESULTS = _schema(("path", pa.string()), ("label", pa.string()), ("pcaFeatures", pa.list_(pa.float32())))
 SPECTRUM = _schema(
@@ -38,6 +34,12 @@ SPECTRUM = _schema(
     ("explained_variance_ratio", pa.float64()),
     ("cumulative_ratio", pa.float64()),
 )
+
+
+def feature_rows(width: int) -> pa.Schema:
+    """The schema of features of `width` values."""
+    return _schema(("path", pa.string()), ("label", pa.string()), ("features", pa.list_(pa.float32(), width)))
+
 
 METADATA_KEY = b"fruit-features"
 

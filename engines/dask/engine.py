@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
-import dask
-from distributed import Client, Future, LocalCluster, as_completed, rpc
+from distributed import Client, Future, rpc
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from engines.core.errors import FruitsError, InputError
+from engines.core.errors import FruitsError, InputError, TransientError
+from engines.dask.launch import LocalClusterProcess
 from engines.machine import usable_cores
 from engines.map_engine import MapEngine
 from engines.task_errors import connection_lost, task_failed, workers_died
@@ -21,7 +23,13 @@ from engines.task_errors import connection_lost, task_failed, workers_died
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
+_LOGGER = logging.getLogger("distributed")
+
 _CONNECT_SECONDS = 10
+_POLL_SECONDS = 2.0
+
+WORKER_SECONDS = 120.0
+"""How long a stage waits for a worker when there is none: one that was killed may take that long to start again."""
 
 
 class DaskEngine(MapEngine):
@@ -43,7 +51,7 @@ class DaskEngine(MapEngine):
             raise InputError("a given scheduler has its own workers", "Give --workers or --scheduler, not both.")
         self._workers = workers or usable_cores()
         self._scheduler = scheduler
-        self._cluster: LocalCluster | None = None
+        self._cluster: LocalClusterProcess | None = None
         self._client: Client | None = None
         if scheduler is not None:
             _check_scheduler(scheduler)  # now, and not after minutes of other work
@@ -61,20 +69,52 @@ class DaskEngine(MapEngine):
     ) -> Iterator[tuple[int, Outcome]]:
         """See MapEngine. A worker that dies is replaced and its shards run again, up to Dask's `allowed-failures`."""
         client = self._connected()
-        futures: dict[Future, int] = {
-            client.submit(function, item, value, pure=False, priority=-position): position
-            for position, item in enumerate(items)
-        }
+        finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        positions: dict[Future, int] = {}
         try:
-            for future in as_completed(futures):
+            for position, item in enumerate(items):
+                future = client.submit(function, item, value, pure=False, priority=-position)
+                positions[future] = position
+                future.add_done_callback(finished.put)
+            for _ in items:
+                future = self._next(client, finished)
+                position = positions[future]
                 try:
                     outcome = future.result()
                 except Exception as error:
-                    raise _explained(error, items[futures[future]]) from error
-                yield futures[future], outcome
+                    raise _explained(error, items[position]) from error
+                yield position, outcome
         finally:
             if client.status == "running":
-                client.cancel(list(futures), force=True)
+                client.cancel(list(positions), force=True)
+
+    def _next(self, client: Client, finished: queue.SimpleQueue[Future]) -> Future:
+        """The next future that has ended. Raises TransientError when nothing is left that could end one."""
+        alone_since: float | None = None
+        while True:
+            try:
+                return finished.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                pass
+            if client.status != "running" or (self._cluster is not None and not self._cluster.alive):
+                raise connection_lost("the scheduler has ended" if client.status == "closed" else client.status)
+            try:
+                workers = client.nthreads()
+            except OSError as error:
+                raise connection_lost(error) from error
+            if workers:
+                alone_since = None
+            elif alone_since is None:
+                alone_since = time.monotonic()
+                _LOGGER.warning("no worker is there: waiting up to %g s for one", WORKER_SECONDS)
+            elif time.monotonic() - alone_since > WORKER_SECONDS:
+                raise TransientError(f"no worker was there for {WORKER_SECONDS:g} s", self._missing_workers_hint)
+
+    @property
+    def _missing_workers_hint(self) -> str:
+        if self._scheduler is not None:
+            return f"Start workers for {self._scheduler} (dask worker ADDRESS), then run again: what was done is kept."
+        return "Most often memory: give the machine more, or use fewer --workers, and run again: what was done is kept."
 
     def broadcast(self, value: Any) -> Any:
         """A task that returns `value`: unlike scattered data, Dask can make it again when its workers are lost."""
@@ -94,21 +134,15 @@ class DaskEngine(MapEngine):
             self._cluster = None
 
     def _connected(self) -> Client:
-        if self._client is None or self._client.status == "closed":  # by a scheduler that went away
-            self._client = Client(self._scheduler or self._cluster or self._local_cluster(), timeout=_CONNECT_SECONDS)
+        if self._client is not None and self._client.status != "closed":
+            return self._client
+        if self._scheduler is not None:
+            self._client = Client(self._scheduler, timeout=_CONNECT_SECONDS)
+            return self._client
+        if self._cluster is None or not self._cluster.alive:
+            self._cluster = LocalClusterProcess(self._workers)
+        self._client = Client(self._cluster.address, security=self._cluster.security, timeout=_CONNECT_SECONDS)
         return self._client
-
-    def _local_cluster(self) -> LocalCluster:
-        with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
-            self._cluster = LocalCluster(
-                n_workers=self._workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
-                silence_logs=logging.CRITICAL,
-                preload=["engines.dask.worker"],
-            )
-        return self._cluster
 
 
 def _check_scheduler(address: str) -> None:

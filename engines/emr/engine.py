@@ -23,7 +23,7 @@ from engines.base import (
 )
 from engines.core.errors import FruitsError, InputError
 from engines.core.index.catalog import read_catalog
-from engines.core.stages.featurize import features_key
+from engines.core.output import FEATURES, features_key
 from engines.core.storage import open_storage
 from engines.emr.archive import Artifacts, facts_of
 from engines.emr.calls import LOGGER, Aws
@@ -88,7 +88,7 @@ class EmrEngine(Engine):
         """See Engine."""
         self._check(request.source, request.output)
         shards = read_catalog(request.output, request.catalog).shards
-        present = {item.key for item in open_storage(request.output).list("features")}
+        present = {item.key for item in open_storage(request.output).list(FEATURES)}
         missing = [shard for shard in shards if features_key(request.fingerprint, shard.id) not in present]
         images = sum(shard.count for shard in missing)
         return self._run_stage("featurize", request, FeaturizeReport, images, len(missing))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from engines.core.output import job_key, job_progress_key
 from engines.core.storage import normalize_location
 from engines.emr.sizing import Size
 
@@ -66,12 +67,12 @@ class JobName:
     @property
     def report_key(self) -> str:
         """Where in the output the job leaves its report."""
-        return f"jobs/{self.run}/{self.stage}-{self.attempt}.json"
+        return job_key(self.run, self.stage, self.attempt)
 
     @property
     def progress_key(self) -> str:
         """Where in the output the job says how far it is."""
-        return f"jobs/{self.run}/{self.stage}-{self.attempt}.progress.json"
+        return job_progress_key(self.run, self.stage, self.attempt)
 
     @classmethod
     def parse(cls, text: str) -> JobName | None:

@@ -26,7 +26,7 @@ def demo(
     """
     from flows.commands.run import run_in_terminal
     from flows.commands.sample import sample
-    from flows.options import RunSettings, check_settings
+    from flows.options import RunSettings
 
     photos, output = os.path.join(folder, "photos"), os.path.join(folder, "output")
     complete = os.path.join(folder, "photos-complete")
@@ -36,7 +36,7 @@ def demo(
         with open(complete, "w", encoding="utf-8") as file:
             file.write(f"{_IMAGES} photos of {_CLASSES} classes\n")
     settings = RunSettings(source=photos, output=output, weights=_weights(), shard_size=_SHARD_SIZE)
-    run_in_terminal(check_settings(settings), verbose=False)
+    run_in_terminal(settings)
     typer.echo(f"\nLook at it: open {os.path.abspath(output)}/report.html")
     typer.echo("Your own photos: fruits run SOURCE OUTPUT (fruits run --help)")
 
@@ -47,7 +47,7 @@ def _weights() -> str:
 
     from engines.core.errors import DownloadError
     from engines.core.networks.prepare import prepare_model
-    from flows.options import cache_folder
+    from flows.checks import cache_folder
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with console.status("preparing MobileNetV2 with ImageNet weights (once, about half a minute)"):

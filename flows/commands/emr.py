@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import Config, Setting
+from flows.options import EmrJobs, EmrStatus, EmrTable, Option
+from flows.signatures import as_command
 
 if TYPE_CHECKING:
-    from engines.emr.protocol import JobRunner, JobStatus
+    from engines.emr.protocol import JobStatus
     from engines.emr.settings import EmrSettings
 
 DIST = Path("dist", "emr")
-
-Engine = Annotated[str, typer.Option(help="emr-serverless or emr-cluster.")]
-Run = Annotated[str, typer.Argument(help="The run's id, as `fruits emr status` and run.json name it.", metavar="RUN")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,19 +26,24 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="emr")
 
 
-def push(
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What to push."""
+
     archive: Annotated[
-        Path | None, typer.Argument(help="The archive; the newest in dist/emr by default.", metavar="ARCHIVE")
-    ] = None,
-    config: Config = None,
-    emr: Setting = None,
-) -> None:
+        Path | None, Option("The archive; the newest in dist/emr by default.", metavar="ARCHIVE", argument=True)
+    ] = None
+
+
+@as_command(Archive, EmrTable)
+def push(pushed: Archive, table: EmrTable) -> None:
     """Upload the archive of `make emr-package` and the entry point: what is not there yet, by digest."""
     from engines.core.errors import InputError
     from engines.emr.archive import Artifacts
     from engines.emr.calls import Aws
 
-    settings = settings_of(config, emr)
+    settings = settings_of(table)
+    archive = pushed.archive
     if archive is None:
         built = sorted(DIST.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
         if not built:
@@ -51,45 +55,44 @@ def push(
     _print(f"{archive.name} is current in {settings.artifacts}" + ("" if uploaded else "; it was there already"))
 
 
-def status(
-    run: Annotated[str | None, typer.Argument(help="The run's id; all runs by default.", metavar="RUN")] = None,
-    engine: Engine = "emr-serverless",
-    config: Config = None,
-    emr: Setting = None,
-) -> None:
+@as_command(EmrStatus, EmrTable)
+def status(jobs: EmrStatus, table: EmrTable) -> None:
     """Show the jobs of a run with links to their Spark UI, or all jobs of the last seven days."""
-    from engines.emr.control import jobs_of
+    from engines.emr.control import jobs_of, open_runner
 
-    runner = _runner(engine, config, emr)
-    for job in jobs_of(runner, run) if run else runner.find():
+    runner = open_runner(jobs.engine, settings_of(table))
+    for job in jobs_of(runner, jobs.run) if jobs.run else runner.find():
         _print(_line(job))
-        if run and not job.state.ended:
+        if jobs.run and not job.state.ended:
             _print(f"  {runner.dashboard(job.id)}")
 
 
-def logs(run: Run, engine: Engine = "emr-serverless", config: Config = None, emr: Setting = None) -> None:
+@as_command(EmrJobs, EmrTable)
+def logs(jobs: EmrJobs, table: EmrTable) -> None:
     """Show the end of the driver's log of the run's last job."""
-    from engines.emr.control import jobs_of
+    from engines.emr.control import jobs_of, open_runner
 
-    runner = _runner(engine, config, emr)
-    job = jobs_of(runner, run)[-1]
+    runner = open_runner(jobs.engine, settings_of(table))
+    job = jobs_of(runner, jobs.run)[-1]
     _print(_line(job))
     _print(runner.logs(job.id))
 
 
-def stop(run: Run, engine: Engine = "emr-serverless", config: Config = None, emr: Setting = None) -> None:
+@as_command(EmrJobs, EmrTable)
+def stop(jobs: EmrJobs, table: EmrTable) -> None:
     """Cancel the run's jobs, and terminate a cluster that was created for it."""
     from engines.emr.control import stop_run
 
-    stopped = stop_run(engine, settings_of(config, emr), run)
+    stopped = stop_run(jobs.engine, settings_of(table), jobs.run)
     _print("\n".join(f"stopped {one}" for one in stopped) or "nothing was running")
 
 
-def cost(run: Run, engine: Engine = "emr-serverless", config: Config = None, emr: Setting = None) -> None:
+@as_command(EmrJobs, EmrTable)
+def cost(jobs: EmrJobs, table: EmrTable) -> None:
     """Show what AWS billed for the run, and what that costs at the prices of the price file."""
     from engines.emr.control import run_cost
 
-    for name, value in run_cost(engine, settings_of(config, emr), run).items():
+    for name, value in run_cost(jobs.engine, settings_of(table), jobs.run).items():
         _print(f"{name:<18}{value}")
 
 
@@ -106,20 +109,14 @@ def parse_settings(assignments: list[str] | None) -> dict[str, Any]:
     return pairs
 
 
-def settings_of(config: str | None, assignments: list[str] | None) -> EmrSettings:
+def settings_of(table: EmrTable) -> EmrSettings:
     """Settings from options, environment and config file, with this process set to their credentials."""
     from engines.emr.settings import load_settings
-    from flows.credentials import use_settings
+    from flows.credentials import use_block
 
-    settings = load_settings(parse_settings(assignments), config=config)
-    use_settings(settings)
+    settings = load_settings(parse_settings(table.emr_assignments), config=table.config)
+    use_block(settings.credentials_block, region=settings.region)
     return settings
-
-
-def _runner(engine: str, config: str | None, assignments: list[str] | None) -> JobRunner:
-    from engines.emr.control import open_runner
-
-    return open_runner(engine, settings_of(config, assignments))
 
 
 def _line(job: JobStatus) -> str:

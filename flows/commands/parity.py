@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from flows.commands import options
+from flows.options import ParitySettings
+from flows.signatures import as_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,11 +22,8 @@ def register(app: typer.Typer) -> None:
     app.command(name="parity")(parity)
 
 
-def parity(
-    a: Annotated[str, typer.Argument(help="Folder or URL of published results.", metavar="OUTPUT_A")],
-    b: Annotated[str, typer.Argument(help="Folder or URL of published results.", metavar="OUTPUT_B")],
-    as_json: options.Json = False,
-) -> None:
+@as_command(ParitySettings)
+def parity(settings: ParitySettings) -> None:
     """Compare two outputs, made by any engines, anywhere.
 
     Exit code 0: identical, or equal within the tolerance for other kinds of CPU; 1: different.
@@ -33,8 +31,8 @@ def parity(
     from engines.core.compare.outputs import compare
     from engines.core.storage import normalize_location
 
-    comparison = compare(normalize_location(a), normalize_location(b))
-    show(comparison, as_json=as_json)
+    comparison = compare(normalize_location(settings.a), normalize_location(settings.b))
+    show(comparison, as_json=settings.as_json)
 
 
 def show(comparison: Comparison, *, as_json: bool) -> None:

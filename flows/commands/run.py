@@ -1,21 +1,23 @@
-"""`fruits run`: the flow, in this process."""
+"""`fruits run`: the chain, in this process; as a flow run where a Prefect server is configured."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from flows.options import EmrTable, RunSettings, TerminalSettings
+from flows.signatures import as_command
 
-from engines import EMR_ENGINES, ENGINES
-from flows.commands import options
-from flows.commands.emr import parse_settings
-from flows.options import RunSettings, check_settings
+if TYPE_CHECKING:
+    import typer
+
+    from flows.chain import Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -23,130 +25,101 @@ def register(app: typer.Typer) -> None:
     app.command(name="run")(run)
 
 
-def run(
-    source: options.Source,
-    output: options.Output,
-    engine: Annotated[str, typer.Option(help=f"Where the stages run: {', '.join(ENGINES)}.")] = "dask",
-    components: options.Components = "128",
-    weights: options.Weights = "imagenet",
-    runtime: Annotated[
-        str, typer.Option(help="What runs the network; tensorflow is the reference.", metavar="litert|tensorflow")
-    ] = "litert",
-    glob: options.Glob = "*.jpg",
-    per_class: Annotated[int | None, typer.Option(help="At most so many images of each class.")] = None,
-    images: Annotated[int | None, typer.Option(help="At most so many images in all.")] = None,
-    shard_size: options.ShardSize = 512,
-    workers: options.Workers = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            "--scheduler",
-            "--master",
-            help="The cluster to use: a Dask scheduler's address; a Spark master (local[N], spark://HOST:PORT, yarn).",
-        ),
-    ] = None,
-    max_rejects: Annotated[float, typer.Option(help="Share of images that may be rejected.")] = 0.01,
-    max_cost: Annotated[
-        float | None, typer.Option(help="On EMR: stop before the estimate exceeds so many US dollars.")
-    ] = None,
-    emr: options.Setting = None,
-    config: options.Config = None,
-    verbose: options.Verbose = False,
-) -> None:
+@as_command(RunSettings, EmrTable, TerminalSettings)
+def run(settings: RunSettings, table: EmrTable, terminal: TerminalSettings) -> None:
     """Featurize the images of SOURCE and reduce them with PCA, into OUTPUT.
 
     A second run does only what is missing. The results are published last: until then readers see the former ones.
     """
-    # Before Prefect is imported and a server started: most mistakes show here, at once.
-    settings = check_settings(
-        RunSettings(
-            source=source,
-            output=output,
-            engine=engine,
-            components=parse_components(components),
-            weights=weights,
-            runtime=runtime,
-            glob=glob,
-            per_class=per_class,
-            images=images,
-            shard_size=shard_size,
-            workers=workers,
-            scheduler=scheduler,
-            max_rejects=max_rejects,
-            emr=_emr_settings(engine, config, emr, max_cost),
-        )
-    )
-    run_in_terminal(settings, verbose=verbose)
+    from flows.runtime.server import configured_server
+
+    settings = replace(settings, emr=_emr_overrides(settings, table, terminal.max_cost))
+    under_prefect = terminal.prefect if terminal.prefect is not None else configured_server() is not None
+    run_in_terminal(settings, config=table.config, under_prefect=under_prefect, verbose=terminal.verbose)
 
 
-def _emr_settings(
-    engine: str, config: str | None, assignments: list[str] | None, max_cost: float | None
-) -> dict[str, Any] | None:
-    """All EMR settings as plain data; None for an engine that takes none. Raises InputError when it is given some."""
+def _emr_overrides(settings: RunSettings, table: EmrTable, max_cost: float | None) -> dict[str, Any] | None:
+    """What the options say of the engine's settings. Raises InputError for an engine that takes none."""
+    from engines import engine_row
     from engines.core.errors import InputError
-    from engines.emr.settings import load_settings
+    from flows.commands.emr import parse_settings
 
-    overrides = parse_settings(assignments) | ({} if max_cost is None else {"max_cost": max_cost})
-    if engine in EMR_ENGINES:
-        return asdict(load_settings(overrides, config=config))
-    if overrides:
+    overrides = parse_settings(table.emr_assignments)
+    overrides |= {} if max_cost is None else {"max_cost": max_cost}
+    if overrides and engine_row(settings.engine).settings is None:
         raise InputError(
-            f"the engine {engine} takes no EMR settings",
+            f"the engine {settings.engine} takes no EMR settings",
             "Leave out --emr and --max-cost, or use --engine emr-serverless.",
         )
-    return None
+    return overrides or None
 
 
-def parse_components(text: str) -> float:
-    """The number written in `text`. Raises InputError for anything else; its range is checked with the settings."""
-    from engines.core.errors import InputError
+def run_in_terminal(
+    settings: RunSettings, *, config: str | None = None, under_prefect: bool = False, verbose: bool = False
+) -> None:
+    """Check the settings, run the chain with a progress bar, then print the summary."""
+    from flows.checks import check_settings, complete
+    from flows.credentials import use_credentials
 
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"components cannot be {text!r}", "Give a whole number, or a share such as 0.95.") from None
-
-
-def run_in_terminal(settings: RunSettings, *, verbose: bool) -> None:
-    """Run the flow with a progress bar, then print the summary."""
-    # Neither Prefect's server nor its client reports to its makers, or says in the terminal that it does.
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    settings = complete(settings, config=config)
+    use_credentials(settings)
+    # Before anything heavy is imported: most mistakes show here, at once.
+    settings = check_settings(settings)
     from rich.console import Console
     from rich.text import Text
 
-    from engines.core.output import read_record
-    from engines.registry import import_engine
-    from flows import temporary_server
-    from flows.views import terminal
+    from flows.outcome import NOTHING_TO_DO
     from flows.views.summary import summary
 
     # Python's default ends the process without its exit handlers, and workers would stay behind.
     signal.signal(signal.SIGTERM, _exit)
-    # Prefect's server takes about seven seconds of CPU to start: all is imported beside it that will be needed.
-    server = temporary_server.begin(verbose=verbose)
+    # Engines ask this logger whether to show what the cluster they start writes.
+    logging.getLogger("engines").setLevel(logging.INFO if verbose else logging.WARNING)
+    done = _flow_run(settings, verbose=verbose) if under_prefect else _plain_run(settings, verbose=verbose)
+    console = Console(highlight=False)
+    if done.unchanged:
+        console.print(Text(f"{NOTHING_TO_DO}."))
+    console.print(summary(settings.output, done.record))
+
+
+def _plain_run(settings: RunSettings, *, verbose: bool) -> Outcome:
+    from flows.views import terminal
+
     with terminal.progress_bar("starting") as listener:
-        from flows.credentials import Terminal, job_log
+        from flows import chain
+        from flows.engine_log import Terminal, told_to
+
+        with told_to(Terminal(verbose=verbose)):
+            return chain.run(settings, on_progress=listener)
+
+
+def _flow_run(settings: RunSettings, *, verbose: bool) -> Outcome:
+    from flows.views import terminal
+
+    # Prefect's client neither reports to its makers, nor says in the terminal that it does.
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    with terminal.progress_bar("starting") as listener:
+        from engines.core.output import RECORD, read_record
+        from engines.core.storage import open_storage
+        from flows.chain import Outcome
+        from flows.engine_log import Terminal, told_to
         from flows.fruit_features import fruit_features
         from flows.outcome import NOTHING_TO_DO
+        from flows.runtime.console import set_console
         from flows.runtime.progress import watching
 
-        terminal.set_log(verbose)
+        set_console(verbose=verbose)
         # Prefect's console log shows these lines too, when it is shown.
-        lines = contextlib.nullcontext() if verbose else job_log(settings.engine, Terminal())
-        import_engine(settings.engine)
-        if server is not None:
-            server.use()
-        temporary_server.check_server()
+        lines = contextlib.nullcontext() if verbose else told_to(Terminal(verbose=False))
         with watching(listener), lines:
             state = fruit_features(**asdict(settings), return_state=True)
         if state.is_cancelled():
             raise KeyboardInterrupt  # on Prefect's page; as by Ctrl-C here
         state.result()  # raises what made the run fail
-    console = Console(highlight=False)
-    if state.message and state.message.startswith(NOTHING_TO_DO):
-        console.print(Text(f"{NOTHING_TO_DO}."))
-    console.print(summary(settings.output, read_record(settings.output)))
+    unchanged = str(state.message).startswith(NOTHING_TO_DO)
+    location = open_storage(settings.output).uri(RECORD)
+    return Outcome(read_record(settings.output), location, str(state.message), unchanged)
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from flows.commands import options
+from flows.options import ShowSettings
+from flows.signatures import as_command
 
 
 def register(app: typer.Typer) -> None:
@@ -12,9 +13,8 @@ def register(app: typer.Typer) -> None:
     app.command(name="show")(show)
 
 
-def show(
-    output: options.Published,
-) -> None:
+@as_command(ShowSettings)
+def show(settings: ShowSettings) -> None:
     """Show what is published in OUTPUT, and where."""
     from rich.console import Console
 
@@ -22,5 +22,5 @@ def show(
     from engines.core.storage import normalize_location
     from flows.views.summary import summary
 
-    location = normalize_location(output)
+    location = normalize_location(settings.output)
     Console(highlight=False).print(summary(location, read_record(location)))

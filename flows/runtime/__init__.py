@@ -1,1 +1,4 @@
-"""What a run under Prefect needs: tasks, cancellation, hooks, logs, blocks."""
+"""What a run under Prefect needs: the server, tasks, cancellation, hooks, progress, blocks.
+
+`server` says whether one is configured, and imports no Prefect for that; all else here does.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, ClassVar, get_type_hints
 
@@ -50,3 +51,13 @@ def load_overrides(name: str) -> dict[str, Any]:
     if not isinstance(block, _SettingsBlock):
         raise TypeError(f"expected a block, got {block!r}")
     return block.overrides()
+
+
+def emr_overrides(given: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The `emr` parameter of a flow as settings: they are, or are in the EMR settings block of that name.
+
+    Raises InputError for a block that does not exist.
+    """
+    if isinstance(given, str):
+        return load_overrides(given)
+    return None if given is None else dict(given)

@@ -1,39 +1,81 @@
-"""What the tasks of the flows have in common: what is tried again, and names a person can read."""
+"""Stages as tasks of Prefect: what is tried again, names a person can read, and progress on the page."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.flows import Flow
 from prefect.tasks import Task
 
+from engines.base import Progress
 from engines.core.errors import TransientError
+from flows.chain import RETRY_SECONDS
+from flows.runtime.server import check_server
+from flows.views.page import progress_shown
 
-P = ParamSpec("P")
-Outcome = TypeVar("Outcome")
+T = TypeVar("T")
+
+_WITH_PROGRESS = ("featurize", "fit_pca", "project", "recheck")
 
 
-def stage(name: str) -> Callable[[Callable[P, Outcome]], Task[P, Outcome]]:
+class TaskCall:
+    """See flows.chain.Call: each stage is a task run of the flow run that surrounds it.
+
+    Give `listener` to the engine: while a task runs, progress goes to the task's artifact.
+    """
+
+    def __init__(self) -> None:
+        self._listener: Callable[[Progress], None] | None = None
+
+    def listener(self, progress: Progress) -> None:
+        """Takes what an engine reports."""
+        if self._listener is not None:
+            self._listener(progress)
+
+    def __call__(self, name: str, label: str, function: Callable[..., T], *arguments: Any) -> T:
+        """See flows.chain.Call."""
+
+        def stage() -> T:
+            with progress_shown(name) if name in _WITH_PROGRESS else contextlib.nullcontext() as listener:
+                self._listener = listener
+                try:
+                    return function(*arguments)
+                finally:
+                    self._listener = None
+
+        return stage_task(name, label, stage)()
+
+
+def stage_task(name: str, label: str, function: Callable[[], T]) -> Task[[], T]:
     """A task that is tried again, later each time, when it fails of something that may heal."""
     # Engines and reports stay in this process: nothing of a stage is worth caching or storing by Prefect.
-    return task(
+    declare = task(
         name=name,
-        retries=2,
-        retry_delay_seconds=[5, 30],
+        task_run_name=lambda: label,  # a function, because Prefect would fill in braces in a text
+        retries=len(RETRY_SECONDS),
+        retry_delay_seconds=list(RETRY_SECONDS),
         retry_condition_fn=_may_heal,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-
-
-def called(one: Task[P, Outcome], name: str) -> Task[P, Outcome]:
-    """The task, with `name` as the name of its run; a function, because Prefect would fill in braces in a text."""
-    return one.with_options(task_run_name=lambda: name)
+    declared: Task[[], T] = declare(function)
+    return declared
 
 
 def _may_heal(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether another attempt can help. What was done is kept, so a retry does only what is missing."""
     return isinstance(state.data, TransientError)
+
+
+class ServedFlow(Flow[..., Any]):
+    """A flow for the server that is configured. Prefect would start one in this process where there is none."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it here, as a flow run on the server. Raises InputError when none is configured or it is away."""
+        check_server()
+        return super().__call__(*args, **kwargs)

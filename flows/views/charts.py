@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ def image_map(values: npt.NDArray[np.float32], labels: list[str]) -> Markup:
     return _svg(shapes, side + 310, side, "Images at their first two principal components, coloured by class")
 
 
-def timings(seconds: dict[str, float]) -> Markup:
+def timings(seconds: Mapping[str, float]) -> Markup:
     """A bar per stage."""
     longest = max(max(seconds.values(), default=0.0), 1e-9)
     shapes = []

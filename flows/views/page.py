@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote
 from uuid import UUID
 
@@ -18,18 +18,20 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from engines.base import Engine, Progress
-from engines.core.networks.images import REASONS
+from engines.base import Progress
+from engines.core.output import REPORT, Counts, RunRecord
+from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, open_storage
-from flows.runtime.progress import tell, throttled
+from flows.runtime.progress import Listener, tell, throttled
+from flows.views.summary import model_line
 
 _UNITS = {"fit_pca": "groups of shards"}
 _SHOWN = {"fit_pca": "fit PCA"}
 
 
 @contextlib.contextmanager
-def progress_of(engine: Engine, stage: str) -> Iterator[None]:
-    """Within this context the engine's progress goes to the terminal's listener and into a progress artifact.
+def progress_shown(stage: str) -> Iterator[Listener]:
+    """A listener for this context: hands progress to the terminal's listener, and shows it as an artifact.
 
     The artifact is a view of the work, not the work: while the server cannot be reached it stands still.
     """
@@ -62,18 +64,14 @@ def progress_of(engine: Engine, stage: str) -> Iterator[None]:
         to_artifact(progress)
 
     put(0.0, f"{name}: not begun")
-    former, engine.on_progress = engine.on_progress, listener
-    try:
-        yield
-        if not shown:
-            # A stage that finds everything done makes no progress of its own.
-            put(100.0, f"{name}: all done by a former run")
-    finally:
-        engine.on_progress = former
+    yield listener
+    if not shown:
+        # A stage that finds everything done makes no progress of its own.
+        put(100.0, f"{name}: all done by a former run")
 
 
-def publish_summary(output: str, record: dict[str, Any], timings: dict[str, float], *, unchanged: bool = False) -> None:
-    """The summary of what is published as markdown, this run's time per stage as a table, and a link to the report.
+def publish_summary(output: str, record: RunRecord, timings: dict[str, float], *, unchanged: bool = False) -> None:
+    """See flows.chain.Show: a summary as markdown, this run's time per stage as a table, and a link to the report.
 
     `unchanged`: this run found it published by a former one.
     """
@@ -86,43 +84,36 @@ def publish_summary(output: str, record: dict[str, Any], timings: dict[str, floa
     ]
     rows.append({"stage": "together", "seconds": round(total, 1), "share": ""})
     create_table_artifact(rows, key="time-per-stage", description="Seconds per stage")
-    create_link_artifact(
-        link_to(output, "report.html"), key="report", link_text="report.html", description=f"The report of {output}"
-    )
+    create_link_artifact(link_to(output, REPORT), key="report", link_text=REPORT, description=f"The report of {output}")
 
 
-def summary_markdown(output: str, record: dict[str, Any], *, unchanged: bool = False) -> str:
+def summary_markdown(output: str, record: RunRecord, *, unchanged: bool = False) -> str:
     """Counts, rejects by reason, variance, cost, and where everything lies."""
-    counts = record["counts"]
+    counts = record.counts
     storage = open_storage(output)
-    model = f"MobileNetV2, weights {record['model']['weights']}{_made_up(record)}, {record['model']['runtime']}"
     lines = [
-        f"# {counts['projected']:,} images in {record['components']:,} dimensions",
+        f"# {counts.projected:,} images in {record.components:,} dimensions",
         "",
-        *(
-            [f"This run had nothing to do: the figures are of the run of {record['finished']}.", ""]
-            if unchanged
-            else []
-        ),
+        *([f"This run had nothing to do: the figures are of the run of {record.finished}.", ""] if unchanged else []),
         "| images | count | |",
         "|:--|--:|:--|",
-        f"| listed | {counts['listed']:,} | of {counts['labels']:,} classes |",
-        f"| featurized | {counts['featurized']:,} | {_reused(counts)} |",
-        f"| rejected | {counts['rejected']:,} | |",
-        *(f"| – {reason} | {count:,} | {REASONS[reason]} |" for reason, count in record["rejected_by_reason"].items()),
-        f"| projected | {counts['projected']:,} | |",
+        f"| listed | {counts.listed:,} | of {counts.labels:,} classes |",
+        f"| featurized | {counts.featurized:,} | {_reused(counts)} |",
+        f"| rejected | {counts.rejected:,} | |",
+        *(f"| – {reason} | {count:,} | {REASONS[reason]} |" for reason, count in record.rejected_by_reason.items()),
+        f"| projected | {counts.projected:,} | |",
         "",
         "| variance | |",
         "|:--|--:|",
-        f"| explained by {record['components']:,} components | {record['explained_variance']:.2%} |",
-        f"| components for 95 % | {record['components_for_95']:,} |",
+        f"| explained by {record.components:,} components | {record.explained_variance:.2%} |",
+        f"| components for 95 % | {record.components_for_95:,} |",
         "",
         f"**Cost** {_cost(record)}",
         "",
         f"**Report** [{storage.uri('report.html')}]({link_to(output, 'report.html')})  ",
-        f"**Results** `{storage.uri(record['results'])}`  ",
-        f"**Model** {model}  ",
-        f"**Engine** {record['engine']}",
+        f"**Results** `{storage.uri(record.results)}`  ",
+        f"**Model** {model_line(record)}  ",
+        f"**Engine** {record.engine}",
     ]
     return "\n".join(lines)
 
@@ -137,16 +128,12 @@ def link_to(output: str, key: str) -> str:
     return open_storage(output).uri(key)
 
 
-def _reused(counts: dict[str, int]) -> str:
-    return f"{counts['reused']:,} of them by a former run" if counts["reused"] else ""
+def _reused(counts: Counts) -> str:
+    return f"{counts.reused:,} images done by a former run" if counts.reused else ""
 
 
-def _made_up(record: dict[str, Any]) -> str:
-    return " (made up, not trained: for trying out only)" if record["model"]["weights"] == "random" else ""
-
-
-def _cost(record: dict[str, Any]) -> str:
-    details = record["engine_details"]
+def _cost(record: RunRecord) -> str:
+    details = record.engine_details
     cost = details.get("cost_usd")
     if isinstance(cost, int | float):
         return f"US$ {cost:,.2f}, at prices of {details['prices_of']}"

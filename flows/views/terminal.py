@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -71,21 +70,3 @@ def progress_bar(waiting: str = "") -> Iterator[Listener]:
         yield listener
         if waiting in tasks:
             bars.remove_task(tasks.pop(waiting))
-
-
-def set_log(verbose: bool) -> None:
-    """For the rest of this process, keep Prefect's console log off the terminal unless `verbose`.
-
-    Errors are shown once, by the command line. Prefect logs until the very end (it stops its temporary server when the
-    process exits), so this is not undone.
-    """
-    import prefect.logging.configuration
-    from prefect.logging.handlers import PrefectConsoleHandler
-
-    # Engines ask this logger whether to show what the cluster they start writes.
-    logging.getLogger("engines").setLevel(logging.INFO if verbose else logging.WARNING)
-    prefect.logging.configuration.setup_logging()
-    for name in list(logging.root.manager.loggerDict):
-        for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, PrefectConsoleHandler):
-                handler.setLevel(logging.DEBUG if verbose else logging.CRITICAL + 1)

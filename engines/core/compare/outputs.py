@@ -19,9 +19,9 @@ from engines.core.compare.pca import PcaComparison, compare_pca
 from engines.core.compare.rows import Float32, Rows, RowsComparison, paired
 from engines.core.errors import ContractError
 from engines.core.index.catalog import Catalog
-from engines.core.output import read_record
+from engines.core.output import RunRecord, features_key, pca_key, read_record
 from engines.core.reduce.pca import Pca, load_pca
-from engines.core.stages.featurize import features_key
+from engines.core.sources import open_source
 from engines.core.storage import open_storage, read_ahead
 
 FEATURE_TOLERANCE = 1e-4
@@ -74,7 +74,7 @@ class _Output:
     """A published output, opened for comparison."""
 
     location: str
-    record: dict[str, Any]
+    record: RunRecord
     catalog: Catalog
     pca: Pca
 
@@ -82,26 +82,26 @@ class _Output:
     def open(cls, location: str) -> _Output:
         record = read_record(location)
         storage = open_storage(location)
-        catalog = Catalog.load(storage.read(record["catalog"]))
-        return cls(location, record, catalog, load_pca(storage.read(f"{record['pca']}/model.npz")))
+        catalog = Catalog.load(storage.read(record.catalog))
+        return cls(location, record, catalog, load_pca(storage.read(pca_key(record.pca))))
 
     def features(self) -> Iterator[Rows]:
-        fingerprint = self.record["model"]["fingerprint"]
+        fingerprint = self.record.model.fingerprint
         return self._rows([features_key(fingerprint, shard.id) for shard in self.catalog.shards], "features")
 
     def results(self) -> Iterator[Rows]:
-        return self._rows([part["key"] for part in self.record["parts"]], "pcaFeatures")
+        return self._rows([part.key for part in self.record.parts], "pcaFeatures")
 
     def _rows(self, keys: list[str], column: str) -> Iterator[Rows]:
         """The rows of these files, which are in the order of their images."""
-        storage, prefix = open_storage(self.location), f"{self.record['source'].rstrip('/')}/"
+        storage, source = open_storage(self.location), open_source(self.record.source)
         last = ""
         for content in read_ahead(storage.read, keys, _FILES_AHEAD):
             if isinstance(content, Exception):
                 raise content
             table = tables.from_parquet(content)
             rows = Rows(
-                [path.removeprefix(prefix) for path in table["path"].to_pylist()],
+                [source.key(path) for path in table["path"].to_pylist()],
                 table["label"].to_pylist(),
                 tables.to_matrix(table[column]),
             )
@@ -154,12 +154,17 @@ def compare(location_a: str, location_b: str) -> Comparison:
     return Comparison(verdict, reasons, features, results, pca, statistics.correlations(), largest)
 
 
-def _other_recipe(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _other_recipe(a: RunRecord, b: RunRecord) -> list[str]:
     """Weights and pixels must be the same; libraries and runtime may differ, their numbers are compared."""
     reasons = []
-    for name, what in (("weights_sha256", "weights"), ("preprocessing", "preprocessing")):
-        if a["model"][name] != b["model"][name]:
-            reasons.append(f"other {what}: {a['model'][name][:40]} in A, {b['model'][name][:40]} in B")
+    for name, what in (
+        ("architecture", "network"),
+        ("weights_sha256", "weights"),
+        ("preprocessing", "preprocessing"),
+    ):
+        in_a, in_b = a.model.recipe[name], b.model.recipe[name]
+        if in_a != in_b:
+            reasons.append(f"other {what}: {in_a[:40]} in A, {in_b[:40]} in B")
     return reasons
 
 

@@ -23,19 +23,13 @@ import pyarrow as pa
 from engines.core import tables
 from engines.core.errors import ContractError, InputError
 from engines.core.index.sharding import cut_into_shards, name_hash
-from engines.core.storage import Storage, StoredObject, is_folder, open_storage
+from engines.core.output import CATALOGS, catalog_key, catalog_part_key
+from engines.core.sources import Entry, Source, open_source
+from engines.core.storage import open_storage
 
 SHARDS_PER_PART = 16
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One image as listed. `path` is its full URI or absolute path, `label` its folder, "" directly in SOURCE."""
-
-    path: str
-    label: str
-    size: int
-    version: str
+DEFAULT_GLOB = "*.jpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ class Selection:
     on average (1/2 to 2 times that).
     """
 
-    glob: str = "*.jpg"
+    glob: str = DEFAULT_GLOB
     per_class: int | None = None
     shard_size: int = 512
     images: int | None = None
@@ -84,7 +78,7 @@ class Catalog:
     @property
     def key(self) -> str:
         """Where the manifest lies in the output."""
-        return f"catalog/{self.version}.json"
+        return catalog_key(self.version)
 
     def dump(self) -> bytes:
         """The manifest as JSON."""
@@ -107,14 +101,14 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
     another source.
     """
     _check_same_source(source, output)
-    storage, target = open_storage(source), open_storage(output)
-    counts = _Counts()
+    photos, target = open_source(source), open_storage(output)
+    left_out = _LeftOut()
 
     def key(entry: Entry) -> str:
         # Not the path: a copy of the source in another place is cut and sampled alike.
-        return storage.key(entry.path)
+        return photos.key(entry.path)
 
-    entries = _entries(storage, selection.glob, counts)
+    entries = _matching(photos, selection.glob, left_out)
     if selection.per_class is not None:
         entries = _choose(entries, selection.per_class, key, lambda entry: entry.label)
     if selection.images is not None:
@@ -134,7 +128,7 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
             [shard for _, shard in rows],
         ]
         content = tables.to_parquet(pa.table(columns, schema=tables.CATALOG))
-        part = f"catalog/part-{hashlib.sha256(content).hexdigest()[:20]}.parquet"
+        part = catalog_part_key(hashlib.sha256(content).hexdigest())
         target.write(part, content)
         offset = 0
         for shard_id, count in sizes:
@@ -155,7 +149,7 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
             write_part()
     if sizes:
         write_part()
-    catalog.left_out, catalog.left_out_by_case = counts.left_out, counts.by_case
+    catalog.left_out, catalog.left_out_by_case = left_out.files, left_out.by_case
     catalog.labels = len(labels)
     catalog.version = digest.hexdigest()[:20]
     _check_not_empty(catalog)
@@ -165,7 +159,7 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
 
 def read_catalog(output: str, version: str) -> Catalog:
     """The manifest that `write_catalog` left below `output`."""
-    return Catalog.load(open_storage(output).read(f"catalog/{version}.json"))
+    return Catalog.load(open_storage(output).read(catalog_key(version)))
 
 
 def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
@@ -177,38 +171,32 @@ def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
     return [Entry(*values) for values in zip(*(rows[name].to_pylist() for name in names), strict=True)]
 
 
-def label_of(key: str) -> str:
-    """The name of the folder an image lies in, below the source; "" for an image directly in the source."""
-    folders = key.split("/")[:-1]
-    return folders[-1] if folders else ""
-
-
 @dataclass(slots=True)
-class _Counts:
-    matched: int = 0
-    left_out: int = 0
+class _LeftOut:
+    """Files that the glob did not match; `by_case` of them only by upper or lower case."""
+
+    files: int = 0
     by_case: int = 0
 
 
-def _entries(storage: Storage, glob: str, counts: _Counts) -> Iterator[Entry]:
-    for item in storage.list():
-        name = item.key if "/" in glob else item.key.rsplit("/", 1)[-1]
+def _matching(source: Source, glob: str, left_out: _LeftOut) -> Iterator[Entry]:
+    for entry in source.list():
+        key = source.key(entry.path)
+        name = key if "/" in glob else key.rsplit("/", 1)[-1]
         if fnmatch.fnmatchcase(name, glob):
-            counts.matched += 1
-            yield _entry(storage, item)
+            _check_unicode(entry.path)
+            yield entry
         else:
-            counts.left_out += 1
-            counts.by_case += fnmatch.fnmatchcase(name.lower(), glob.lower())
+            left_out.files += 1
+            left_out.by_case += fnmatch.fnmatchcase(name.lower(), glob.lower())
 
 
-def _entry(storage: Storage, item: StoredObject) -> Entry:
-    path = storage.uri(item.key)
+def _check_unicode(path: str) -> None:
     try:
         path.encode()
     except UnicodeEncodeError:
         shown = path.encode(errors="surrogateescape")
         raise InputError(f"the file name {shown!r} is not Unicode (UTF-8)", "Rename the file.") from None
-    return Entry(path, label_of(item.key), item.size, item.version)
 
 
 def _choose(
@@ -234,15 +222,13 @@ def _check_not_empty(catalog: Catalog) -> None:
             f"none of the {catalog.left_out:,} files below {catalog.source} matches {catalog.selection.glob}{also}",
             "Choose another --glob; upper and lower case differ.",
         )
-    if is_folder(catalog.source):
-        raise InputError(f"{catalog.source} has no files", "Name the folder that holds the class folders.")
-    raise InputError(f"nothing is stored below {catalog.source}", "Check the bucket and the prefix.")
+    raise open_source(catalog.source).nothing_there()
 
 
 def _check_same_source(source: str, output: str) -> None:
     """An output belongs to one source for good, so that no reader ever meets rows of two."""
     storage = open_storage(output)
-    for item in storage.list("catalog"):
+    for item in storage.list(CATALOGS):
         if item.key.endswith(".json"):
             former = Catalog.load(storage.read(item.key)).source
             if former != source:

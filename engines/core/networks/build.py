@@ -1,7 +1,7 @@
-"""Build and convert the network with TensorFlow: `python -m engines.core.networks.build WEIGHTS RUNTIME FOLDER`.
+"""Build and convert a network: `python -m engines.core.networks.build NETWORK WEIGHTS RUNTIME FOLDER`.
 
 Writes `network.bin` and `facts.json` into FOLDER, or `failure.json` (message, hint) and exits with 1. Run by
-`engines.core.networks.prepare` in a process of its own.
+`engines.core.networks.prepare` in a process of its own, which has TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from engines.core.networks.images import SIDE, decode
+from engines.core.networks.base import Network
+from engines.core.networks.images import decode
+from engines.core.networks.table import network_named
 from engines.core.sample_photos import encode_photo
 
 _DOWNLOAD_TIMEOUT_SECONDS = 30
@@ -31,14 +33,14 @@ class BuildError(Exception):
     """The network cannot be built from these weights: (message, hint)."""
 
 
-def build_network(weights: str) -> keras.Model:
-    """MobileNetV2 without head: uint8[n, 224, 224, 3] -> float32[n, 1280].
+def build_network(network: Network, weights: str) -> keras.Model:
+    """The network without head: uint8[n, side, side, 3] -> float32[n, features].
 
-    x / 127.5 - 1 (`keras.applications.mobilenet_v2.preprocess_input`) is part of the graph. Raises BuildError.
+    The scaling of the pixels is part of the graph. Raises BuildError.
     """
-    base = _calibrated_network() if weights == "random" else _pretrained_network(weights)
-    pixels = keras.Input((SIDE, SIDE, 3), dtype="uint8")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(keras.ops.cast(pixels, "float32"))
+    base = _calibrated(network) if weights == "random" else _pretrained(network, weights)
+    pixels = keras.Input((network.side, network.side, 3), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / network.divisor, offset=network.offset)(keras.ops.cast(pixels, "float32"))
     return keras.Model(pixels, base(scaled))
 
 
@@ -71,12 +73,10 @@ def to_archive(network: keras.Model, scratch: Path) -> bytes:
     return sink.getvalue()
 
 
-def _pretrained_network(weights: str) -> Any:
+def _pretrained(network: Network, weights: str) -> Any:
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
     try:
-        return keras.applications.MobileNetV2(
-            weights=weights, include_top=False, pooling="avg", input_shape=(SIDE, SIDE, 3)
-        )
+        return network.build(weights)
     except Exception as error:
         # Keras raises bare Exception for downloads, and ValueError, KeyError or OSError for files that do not fit.
         detail = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
@@ -86,12 +86,12 @@ def _pretrained_network(weights: str) -> Any:
                 "Check the network, or give a file of weights: --weights FILE.",
             ) from error
         raise BuildError(
-            f"{weights} does not hold weights of MobileNetV2 1.0 224 without head: {detail}",
-            "Use a file saved from keras.applications.MobileNetV2(include_top=False, pooling='avg').",
+            f"{weights} does not hold weights of {network.architecture.partition(',')[0]} without head: {detail}",
+            f"Use a file saved from Keras' {network.name} with include_top=False and pooling='avg'.",
         ) from error
 
 
-def _calibrated_network() -> Any:
+def _calibrated(network: Network) -> Any:
     """Random weights, for machines without network, with features of a useful spread.
 
     With Keras' initialization alone the signal dies out (features near 1e-12). One pass over made-up photos in training
@@ -99,12 +99,13 @@ def _calibrated_network() -> Any:
     """
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
-    base = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(SIDE, SIDE, 3))
+    base = network.build(None)
     for layer in base.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    photos = [decode(encode_photo(seed=0, number=number, kind=number, view=0)) for number in range(_CALIBRATION_PHOTOS)]
-    base(np.stack(photos).astype(np.float32) / 127.5 - 1.0, training=True)
+    files = [encode_photo(seed=0, number=number, kind=number, view=0) for number in range(_CALIBRATION_PHOTOS)]
+    pixels = np.stack([decode(content, network.side) for content in files]).astype(np.float32)
+    base(pixels / network.divisor + network.offset, training=True)
     return base
 
 
@@ -115,9 +116,9 @@ def _weights_digest(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _main(weights: str, runtime: str, folder: Path) -> int:
+def _main(network_name: str, weights: str, runtime: str, folder: Path) -> int:
     try:
-        network = build_network(weights)
+        network = build_network(network_named(network_name), weights)
     except BuildError as error:
         (folder / "failure.json").write_text(json.dumps(error.args))
         return 1
@@ -135,4 +136,4 @@ def _main(weights: str, runtime: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    sys.exit(_main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))

@@ -23,40 +23,19 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-SIDE = 224
-"""Height and width of the network's input in pixels."""
-
-MAX_PIXELS = 2**26
-"""Images of more pixels are rejected before they are decoded: 67 megapixels, 200 MB as RGB."""
+from engines.core.rejects import MAX_PIXELS, REASONS, RejectedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """The formats that are tried, whatever the file's name. Pillow knows more; some of them run other programs."""
 
-PREPROCESSING = "exif, rgb over white, 224x224 bicubic, uint8; 1"
-"""Names what `decode` does. Changed whenever its pixels change, as it is part of a model's fingerprint."""
+
+def preprocessing(side: int) -> str:
+    """Names what `decode` does. Changed whenever its pixels change, as it is part of a model's fingerprint."""
+    return f"exif, rgb over white, {side}x{side} bicubic, uint8; 1"
 
 
-class RejectedImageError(Exception):
-    """This file is not an image that can be featurized. `reason` is one of REASONS, `detail` free text."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
-REASONS = {
-    "empty": "the file has no bytes",
-    "dangling_link": "a symbolic link to a file that does not exist",
-    "not_an_image": "no known image format",
-    "too_large": f"more than {MAX_PIXELS:,} pixels",
-    "truncated": "the image data end too early",
-    "undecodable": "the image data are damaged",
-}
-
-
-def decode(content: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels of an image file: uint8[224, 224, 3], RGB.
+def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
+    """The pixels of an image file: uint8[side, side, 3], RGB.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bit, any other mode is
     converted to RGB, and the whole image is resized with Pillow's bicubic filter. Of an animation, the first frame.
@@ -74,7 +53,7 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
             if image.format == "PNG":
                 _check_png(content)
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(_to_rgb(upright).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+            return np.asarray(_to_rgb(upright).resize((side, side), Image.Resampling.BICUBIC))
     except (RejectedImageError, MemoryError):
         raise
     except UnidentifiedImageError:

@@ -13,7 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from engines.core.errors import ContractError, InputError
-from engines.core.networks.images import PREPROCESSING
+from engines.core.networks.base import Network
+from engines.core.networks.table import network_of
+from engines.core.output import network_key, recipe_key
 from engines.core.storage import open_storage
 
 RUNTIMES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow"}
@@ -33,6 +35,11 @@ class Model:
         decisive = {name: value for name, value in self.recipe.items() if name != "weights"}
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def network(self) -> Network:
+        """What this is a model of."""
+        return network_of(self.recipe)
+
     def check_worker(self) -> None:
         """Raise InputError unless this process has the versions of the recipe, which decide about the last bits."""
         here = library_versions(self.recipe["runtime"])
@@ -43,18 +50,18 @@ class Model:
             )
 
 
-def make_recipe(content: bytes, *, runtime: str, weights: str, weights_sha256: str) -> dict[str, Any]:
+def make_recipe(content: bytes, network: Network, *, runtime: str, weights: str, weights_sha256: str) -> dict[str, Any]:
     """All that decides about the features: the graph, the weights, the pixels, and the libraries that compute both.
 
     `weights` is how a person calls them: `imagenet`, `random`, or a file's name.
     """
     return {
-        "architecture": "MobileNetV2 1.0 224, global average pooling",
+        "architecture": network.architecture,
         "runtime": runtime,
         "weights": weights,
         "weights_sha256": weights_sha256,
         "graph_sha256": hashlib.sha256(content).hexdigest(),
-        "preprocessing": PREPROCESSING,
+        "preprocessing": network.preprocessing,
         "libraries": library_versions(runtime),
     }
 
@@ -77,20 +84,26 @@ def library_versions(runtime: str) -> dict[str, str]:
 def publish_model(model: Model, output: str) -> None:
     """Put the model into `models/FINGERPRINT/` of the output, unless it is there. The recipe is written last."""
     storage = open_storage(output)
-    if not storage.exists(f"models/{model.fingerprint}/recipe.json"):
-        storage.write(f"models/{model.fingerprint}/network.bin", model.content)
-        storage.write(f"models/{model.fingerprint}/recipe.json", json.dumps(model.recipe, indent=1).encode())
+    if not storage.exists(recipe_key(model.fingerprint)):
+        storage.write(network_key(model.fingerprint), model.content)
+        storage.write(recipe_key(model.fingerprint), json.dumps(model.recipe, indent=1).encode())
 
 
 def read_model(output: str, fingerprint: str) -> Model:
     """The model that `publish_model` put there. Raises ContractError when its bytes are not those of its recipe."""
     storage = open_storage(output)
-    recipe = json.loads(storage.read(f"models/{fingerprint}/recipe.json"))
-    content = storage.read(f"models/{fingerprint}/network.bin")
+    recipe = read_recipe(output, fingerprint)
+    content = storage.read(network_key(fingerprint))
     model = Model(content, recipe)
     if model.fingerprint != fingerprint or hashlib.sha256(content).hexdigest() != recipe["graph_sha256"]:
         raise ContractError(f"the model {fingerprint} in {output} is damaged", "Remove its folder and run again.")
     return model
+
+
+def read_recipe(output: str, fingerprint: str) -> dict[str, Any]:
+    """The recipe of a model that `publish_model` put there."""
+    recipe: dict[str, Any] = json.loads(open_storage(output).read(recipe_key(fingerprint)))
+    return recipe
 
 
 def _listed(versions: dict[str, str]) -> str:

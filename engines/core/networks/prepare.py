@@ -1,4 +1,4 @@
-"""From weights to a model: build MobileNetV2 with Keras, cut its head, convert it once, cache the result.
+"""From weights to a model: build the network with Keras, cut its head, convert it once, cache the result.
 
 TensorFlow runs in a process of its own (this module's `__main__`), so the caller neither waits for its import when the
 model is cached nor keeps its memory afterwards.
@@ -16,7 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engines.core.errors import DownloadError, InputError, StageError
+from engines.core.networks.base import Network
 from engines.core.networks.model import RUNTIMES, Model, library_versions, make_recipe
+from engines.core.networks.table import DEFAULT_NETWORK, network_named
 
 CONVERSION = 1
 """Counted up whenever `engines.core.networks.build` would build another graph from the same weights."""
@@ -24,28 +26,30 @@ CONVERSION = 1
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, version 3.0, II.A
 
 
-def prepare_model(weights: str, runtime: str, cache: Path) -> Model:
-    """The model for `weights` (`imagenet`, `random`, or a file of Keras weights without head) on `runtime`.
+def prepare_model(weights: str, runtime: str, cache: Path, network: str = DEFAULT_NETWORK) -> Model:
+    """The model of `network` with `weights` (`imagenet`, `random`, or a file of Keras weights without head).
+
 
     Converted in about 30 s with TensorFlow at the first call; later calls read it from the folder `cache`. Raises
-    InputError for an unknown runtime, a file that is missing, not HDF5 or of the wrong shapes, ImageNet weights that
-    cannot be downloaded, and a TensorFlow that is not installed.
+    InputError for an unknown network or runtime, a file that is missing, not HDF5 or of the wrong shapes, ImageNet
+    weights that cannot be downloaded, and a TensorFlow that is not installed.
     """
     if runtime not in RUNTIMES:
         raise InputError(f"unknown runtime {runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
+    built = network_named(network)
     library_versions(runtime)  # raises when the runtime is not installed
     name = weights if weights in ("imagenet", "random") else check_weights_file(weights)
     converter = _converter_version()
     identity = _sha256(Path(weights)) if name not in ("imagenet", "random") else name
-    key = hashlib.sha256(json.dumps([identity, runtime, converter, CONVERSION]).encode()).hexdigest()[:20]
+    key = hashlib.sha256(json.dumps([network, identity, runtime, converter, CONVERSION]).encode()).hexdigest()[:20]
     entry = cache / "models" / key
     if not (entry / "facts.json").is_file():
-        _convert(weights, runtime, entry)
+        _convert(built, weights, runtime, entry)
     content = (entry / "network.bin").read_bytes()
     facts = json.loads((entry / "facts.json").read_text())
     if hashlib.sha256(content).hexdigest() != facts["graph_sha256"]:
         raise StageError(f"the cached model {entry} is damaged", "Remove that folder and run again.")
-    recipe = make_recipe(content, runtime=runtime, weights=name, weights_sha256=facts["weights_sha256"])
+    recipe = make_recipe(content, built, runtime=runtime, weights=name, weights_sha256=facts["weights_sha256"])
     return Model(content, recipe)
 
 
@@ -58,7 +62,9 @@ def check_weights_file(weights: str) -> str:
         )
     with path.open("rb") as file:
         if file.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
-            raise InputError(f"{weights} is not an HDF5 file", "Use Keras weights of MobileNetV2 without head (.h5).")
+            raise InputError(
+                f"{weights} is not an HDF5 file", "Use Keras weights without head, as saved by save_weights(FILE.h5)."
+            )
     return path.name
 
 
@@ -72,10 +78,13 @@ def _converter_version() -> str:
         ) from None
 
 
-def _convert(weights: str, runtime: str, entry: Path) -> None:
+def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".unfinished-") as folder:
-        arguments = [sys.executable, "-m", "engines.core.networks.build", weights, runtime, folder]
+        arguments = [
+            *(sys.executable, "-P", "-m", "engines.core.networks.build"),  # -P: not the modules of the current folder
+            *(network.name, weights, runtime, folder),
+        ]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
         failure = Path(folder, "failure.json")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engines.core.networks.images import SIDE
+from engines.core.networks.base import Network
 from engines.core.networks.model import Model
 
 
@@ -24,14 +24,14 @@ class Runtime(Protocol):
     """Computes features with one loaded network."""
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8[224, 224, 3] -> float32[1280], the global average pooling of MobileNetV2."""
+        """uint8[side, side, 3] -> float32[features], the global average pooling of the network."""
         ...
 
 
 class LiteRtRuntime:
     """LiteRT with one thread. Workers need only `ai-edge-litert`, no TensorFlow."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, network: Network) -> None:  # noqa: ARG002 - as the others
         from ai_edge_litert.interpreter import Interpreter
 
         with _without_notice():
@@ -51,16 +51,16 @@ class LiteRtRuntime:
 class TensorFlowRuntime:
     """Keras on TensorFlow: the reference."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, network: Network) -> None:
         import keras
         import tensorflow as tf
 
         with tempfile.NamedTemporaryFile(suffix=".keras") as file:
             file.write(content)
             file.flush()
-            network = keras.models.load_model(file.name, compile=False)
-        signature = [tf.TensorSpec((1, SIDE, SIDE, 3), tf.uint8)]
-        self._run = tf.function(lambda pixels: network(pixels, training=False), input_signature=signature)
+            loaded = keras.models.load_model(file.name, compile=False)
+        signature = [tf.TensorSpec((1, network.side, network.side, 3), tf.uint8)]
+        self._run = tf.function(lambda pixels: loaded(pixels, training=False), input_signature=signature)
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See Runtime."""
@@ -99,7 +99,7 @@ def open_runtime(model: Model) -> Runtime:
     if getattr(_loaded, "fingerprint", None) != model.fingerprint:
         model.check_worker()
         kind = LiteRtRuntime if model.recipe["runtime"] == "litert" else TensorFlowRuntime
-        _loaded.runtime = kind(model.content)
+        _loaded.runtime = kind(model.content, model.network)
         _loaded.fingerprint = model.fingerprint
     runtime: Runtime = _loaded.runtime
     return runtime

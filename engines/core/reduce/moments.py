@@ -1,6 +1,6 @@
 """First and second moments of features, exact, so that no order and no grouping can change a bit of them.
 
-Features are kept on a fixed grid of 2**-21 (`to_grid`). On the grid a feature is an integer of 24 bits; split into two
+Features are kept on a grid (`engines.core.reduce.grid`). There a feature is an integer of 24 bits; split into two
 halves of 12 bits, the products of a matrix multiplication and their sums stay below 2**53, so float64 BLAS computes
 them without rounding (the error-free splitting of Ozaki et al., "Error-free transformations of matrix multiplication",
 Numerical Algorithms 59, 2012). What is summed here are therefore whole numbers: addition is associative, and the
@@ -16,11 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-GRID_BITS = 21
-"""Features are multiples of 2**-21 = 4.8e-7: a hundredth of the difference between LiteRT and Keras (5e-5)."""
-
-UPPER_BOUND = 8.0
-"""Features are in [0, 8). MobileNetV2's are averages of ReLU6, in [0, 6]."""
+from engines.core.reduce.grid import Grid
 
 MAX_ROWS = 2**36
 """More rows could overflow the 64-bit sums."""
@@ -35,7 +31,7 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Moments:  # noqa: PLW1641 - nobody hashes 13 MB
-    """Sums over n rows of d features, in units of the grid.
+    """Sums over n rows of d features, in steps of `grid` above its low end.
 
     `sums`: int64[d], the sum of each feature. `high`, `low`: int64[d * (d + 1) / 2], the upper triangle, row by row, of
     the sums of products, as `high * 2**24 + low` with 0 <= low < 2**24. 13 MB for 1280 features.
@@ -45,59 +41,52 @@ class Moments:  # noqa: PLW1641 - nobody hashes 13 MB
     sums: Int64
     high: Int64
     low: Int64
+    grid: Grid
 
     def __add__(self, other: Moments) -> Moments:
-        """The moments of the rows of both; exact."""
+        """The moments of the rows of both; exact. Raises ValueError when they lie on other grids."""
+        if self.grid != other.grid:
+            raise ValueError(f"moments on {self.grid} and on {other.grid} have no sum")
         rows = self.rows + other.rows
         if rows > MAX_ROWS:
             raise OverflowError(f"{rows:,} rows are more than {MAX_ROWS:,}")
         high, low = _carry(self.high + other.high, self.low + other.low)
-        return Moments(rows, self.sums + other.sums, high, low)
+        return Moments(rows, self.sums + other.sums, high, low, self.grid)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Moments):
             return NotImplemented
-        return self.rows == other.rows and all(
+        return (self.rows, self.grid) == (other.rows, other.grid) and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in ("sums", "high", "low")
         )
 
 
-def to_grid(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The nearest multiples of 2**-21; same shape, exact in float32 below 8.
-
-    Raises ValueError for values that are not finite or not in [0, 8).
-    """
-    _check_range(features)
-    gridded = np.rint(features.astype(np.float64) * 2.0**GRID_BITS) * 2.0**-GRID_BITS
-    _check_range(gridded)  # again: what is just below 8 is rounded up
-    return gridded.astype(np.float32)
-
-
-def no_moments(width: int) -> Moments:
-    """The moments of no row of `width` features: the neutral element of `+`."""
+def no_moments(width: int, grid: Grid) -> Moments:
+    """The moments of no row of `width` features on `grid`: the neutral element of `+`."""
     triangle = width * (width + 1) // 2
-    return Moments(0, np.zeros(width, np.int64), np.zeros(triangle, np.int64), np.zeros(triangle, np.int64))
+    return Moments(0, np.zeros(width, np.int64), np.zeros(triangle, np.int64), np.zeros(triangle, np.int64), grid)
 
 
-def moments_of(blocks: Iterable[npt.NDArray[np.float32]], width: int) -> Moments:
-    """The moments of all rows of all blocks; each block is float32[n, width] on the grid (see `to_grid`).
+def moments_of(blocks: Iterable[npt.NDArray[np.float32]], width: int, grid: Grid) -> Moments:
+    """The moments of all rows of all blocks; each block is float32[n, width] on `grid` (see Grid.snap).
 
-    Memory: about ten times width**2 float64. Raises ValueError for features off the grid or out of range.
+    Memory: about ten times width**2 float64. Raises ValueError for features off the grid, InputError
+    for those out of its range.
     """
     rows = 0
     sums = np.zeros(width, np.int64)
     high_high, cross, low_low = (np.zeros((width, width)) for _ in range(3))
-    total = no_moments(width)
+    total = no_moments(width, grid)
 
     def flushed() -> Moments:
         upper = np.triu_indices(width)
         middle = (cross + cross.T)[upper].astype(np.int64)
         low = low_low[upper].astype(np.int64) + (middle << _HALF_BITS)
-        return Moments(rows, sums, *_carry(high_high[upper].astype(np.int64), low))
+        return Moments(rows, sums, *_carry(high_high[upper].astype(np.int64), low), grid)
 
     for block in blocks:
         for start in range(0, len(block), _BLOCK_ROWS):
-            whole = _to_integers(block[start : start + _BLOCK_ROWS])
+            whole = grid.integers(block[start : start + _BLOCK_ROWS])
             high = np.floor(whole * 2.0**-_HALF_BITS)
             low = whole - high * 2.0**_HALF_BITS
             high_high += high.T @ high
@@ -122,8 +111,9 @@ def standardization(moments: Moments) -> tuple[Float64, Float64]:
     # Where the rows of the packed triangle start: its diagonal.
     starts = np.concatenate([[0], np.cumsum(np.arange(width, 1, -1))])
     centered = _products(moments, starts) * n - sums * sums
-    divisor = (n * (n - 1)) << (2 * GRID_BITS)
-    mean = np.array([total / (n << GRID_BITS) for total in sums])
+    bits = moments.grid.fraction_bits
+    divisor = (n * (n - 1)) << (2 * bits)
+    mean = np.array([(total + n * moments.grid.lowest) / (n << bits) for total in sums])
     return mean, np.sqrt([square / divisor for square in centered])
 
 
@@ -167,21 +157,6 @@ def _products(moments: Moments, which: slice | Int64) -> npt.NDArray[np.object_]
 
 def _carry(high: Int64, low: Int64) -> tuple[Int64, Int64]:
     return high + (low >> _LOW_BITS), low & ((1 << _LOW_BITS) - 1)
-
-
-def _to_integers(features: npt.NDArray[np.float32]) -> Float64:
-    whole = features.astype(np.float64) * 2.0**GRID_BITS
-    _check_range(features)
-    if not np.array_equal(whole, np.rint(whole)):
-        raise ValueError(f"features are not multiples of 2**-{GRID_BITS}; see to_grid")
-    return whole
-
-
-def _check_range(features: npt.NDArray[np.floating]) -> None:
-    if features.size and not (features.min() >= 0.0 and features.max() < UPPER_BOUND):
-        raise ValueError(
-            f"features must be finite and in [0, {UPPER_BOUND:g}), found {features.min()} to {features.max()}"
-        )
 
 
 def _check_rows(moments: Moments) -> int:

@@ -53,15 +53,15 @@ class Pca:
         return _smallest_for(self.ratios, share)
 
 
-def check_components(components: float) -> int | float:
-    """`components` as an int in 1..1280 or a share in (0, 1). Raises InputError for anything else."""
-    hint = f"Give a whole number from 1 to {tables.FEATURES}, or a share such as 0.95."
+def check_components(components: float, width: int) -> int | float:
+    """`components` of `width` features as an int in 1..width or a share in (0, 1). Raises InputError for others."""
+    hint = f"Give a whole number from 1 to {width}, or a share such as 0.95."
     if isinstance(components, bool) or not isinstance(components, int | float):
         raise InputError(f"components cannot be {components!r}", hint)
     if 0 < components < 1:
         return float(components)
     # In this order: an infinite number, or none (nan), cannot be made an int.
-    if not 1 <= components <= tables.FEATURES or components != int(components):
+    if not 1 <= components <= width or components != int(components):
         raise InputError(f"components cannot be {components:g}", hint)
     return int(components)
 
@@ -81,7 +81,7 @@ def fit_pca(moments: Moments, components: float) -> Pca:
     `components`: an int k, or a share in (0, 1) for the smallest k that explains at least that share. Raises InputError
     for fewer rows than k + 1, and when no feature varies.
     """
-    components = check_components(components)
+    components = check_components(components, len(moments.sums))
     check_enough_images(moments.rows, components)
     mean, scale = standardization(moments)
     if not scale.any():

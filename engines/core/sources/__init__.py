@@ -1,1 +1,24 @@
-"""Where photos come from: each kind of source lists entries and reads them."""
+"""Where photos come from: each kind of source lists entries and reads them.
+
+A new kind is a file beside this one, and a row in SOURCES.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from engines.core.sources.base import Entry, Source
+from engines.core.sources.files import Files
+from engines.core.storage import normalize_location
+
+__all__ = ["SOURCES", "Entry", "Source", "open_source"]
+
+SOURCES: tuple[type[Source], ...] = (Files,)
+"""The kinds of sources, each asked in turn whether it reads a location. Files take all that is left."""
+
+
+@functools.lru_cache(maxsize=64)
+def open_source(location: str) -> Source:
+    """The source at `location` (see `normalize_location`); one per process."""
+    location = normalize_location(location)
+    return next(kind for kind in SOURCES if kind.accepts(location))(location)

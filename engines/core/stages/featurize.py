@@ -13,12 +13,14 @@ import pyarrow.parquet as pq
 
 from engines.core import tables
 from engines.core.errors import FruitsError
-from engines.core.index.catalog import Entry, Shard, read_shard_entries
-from engines.core.networks.images import RejectedImageError, decode
+from engines.core.index.catalog import Shard, read_shard_entries
+from engines.core.networks.images import decode
 from engines.core.networks.model import Model
 from engines.core.networks.runtimes import open_runtime
-from engines.core.reduce.moments import to_grid
-from engines.core.storage import DANGLING_LINK, open_storage, read_ahead
+from engines.core.output import features_key, rejects_key
+from engines.core.rejects import RejectedImageError
+from engines.core.sources import Entry, open_source
+from engines.core.storage import open_storage, read_ahead
 
 READ_AHEAD = 32
 """Reads under way at once in one worker: 32 at 50 ms each are 640 images a second, more than a core featurizes."""
@@ -45,16 +47,6 @@ class ShardReport:
     peak_memory: int = 0
 
 
-def features_key(fingerprint: str, shard: str) -> str:
-    """Where the features of a shard lie; depends on its images and on the model, so equal names hold equal bytes."""
-    return f"features/{fingerprint}-{shard}.parquet"
-
-
-def rejects_key(fingerprint: str, shard: str) -> str:
-    """Where the rejects of a shard lie, if it has any."""
-    return f"rejects/{fingerprint}-{shard}.parquet"
-
-
 def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
     """Write the features and the rejects of one shard; every image ends in exactly one of them.
 
@@ -62,44 +54,47 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
     second attempt writes the same bytes to the same places. Raises StorageError or TransientError for what could not be
     read: that is never a reject.
     """
-    runtime = open_runtime(model)
-    source, output = open_storage(task.source), open_storage(task.output)
+    runtime, network = open_runtime(model), model.network
+    source, output = open_source(task.source), open_storage(task.output)
     entries = read_shard_entries(task.output, task.shard)
     kept: list[Entry] = []
-    rows = np.empty((len(entries), tables.FEATURES), np.float32)
+    rows = np.empty((len(entries), network.features), np.float32)
     rejects: list[tuple[str, str, str, str]] = []
 
-    def read(entry: Entry) -> bytes:
-        # A link to nowhere was listed as having no content; it is decided below.
-        return b"" if entry.version == DANGLING_LINK else source.read(source.key(entry.path))
+    def read(entry: Entry) -> bytes | RejectedImageError:
+        try:
+            return source.read(entry)
+        except RejectedImageError as reject:
+            return reject
 
     for entry, content in zip(entries, read_ahead(read, entries, READ_AHEAD), strict=True):
         if isinstance(content, FruitsError):
             raise content
         try:
-            if entry.version == DANGLING_LINK:
-                raise RejectedImageError("dangling_link", "the symbolic link points to no file")
-            pixels = decode(content)
+            if isinstance(content, RejectedImageError):
+                raise content
+            pixels = decode(content, network.side)
         except RejectedImageError as reject:
             rejects.append((entry.path, entry.label, reject.reason, reject.detail))
             continue
         rows[len(kept)] = runtime.features(pixels)
         kept.append(entry)
 
-    features = to_grid(rows[: len(kept)])
+    features = network.grid.snap(rows[: len(kept)])
     reasons = dict(sorted(Counter(reason for _, _, reason, _ in rejects).items()))
     counts = {"listed": len(entries), "featurized": len(kept), "rejected": reasons}
     if rejects:
         columns = [list(column) for column in zip(*rejects, strict=True)]
         table = pa.table(columns, schema=tables.REJECTS)
         output.write(rejects_key(task.fingerprint, task.shard.id), tables.to_parquet(table))
+    schema = tables.feature_rows(network.features)
     table = pa.table(
         [
             [entry.path for entry in kept],
             [entry.label for entry in kept],
-            tables.to_lists(features, tables.FEATURE_ROWS.field(2).type),
+            tables.to_lists(features, schema.field("features").type),
         ],
-        schema=tables.FEATURE_ROWS,
+        schema=schema,
     )
     output.write(features_key(task.fingerprint, task.shard.id), tables.to_parquet(table, counts))
     return ShardReport(task.shard.id, len(entries), len(kept), reasons, peak_memory())
@@ -113,7 +108,7 @@ def read_report(output: str, fingerprint: str, shard: str) -> ShardReport:
 
 
 def read_features(output: str, fingerprint: str, shard: str) -> pa.Table:
-    """The features of a shard (tables.FEATURE_ROWS)."""
+    """The features of a shard (tables.feature_rows)."""
     return tables.from_parquet(open_storage(output).read(features_key(fingerprint, shard)))
 
 

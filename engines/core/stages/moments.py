@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from engines.core import tables
+from engines.core.networks.table import network_named
 from engines.core.reduce.moments import Moments, moments_of
 from engines.core.stages.featurize import read_features
 
 
 @dataclass(frozen=True, slots=True)
 class MomentsTask:
-    """Some shards whose moments are summed on one worker."""
+    """Some shards whose moments are summed on one worker. `network`: the name of the one their features are of."""
 
     output: str
     fingerprint: str
+    network: str
     shards: list[str]
 
 
@@ -25,5 +27,6 @@ def shard_moments(task: MomentsTask, _: None) -> Moments:
     blocks = (
         tables.to_matrix(read_features(task.output, task.fingerprint, shard)["features"]) for shard in task.shards
     )
+    network = network_named(task.network)
     with threadpool_limits(limits=1):
-        return moments_of(blocks, tables.FEATURES)
+        return moments_of(blocks, network.features, network.grid)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from engines.core import tables
+from engines.core.output import Part
 from engines.core.reduce.pca import Pca, project
 from engines.core.stages.featurize import read_features
 from engines.core.storage import open_storage
@@ -21,15 +22,6 @@ class ProjectTask:
     fingerprint: str
     shard: str
     key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One file of the results: its key in the output, its rows, and the sha256 of its bytes."""
-
-    key: str
-    rows: int
-    sha256: str
 
 
 def project_shard(task: ProjectTask, pca: Pca) -> Part:

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @functools.lru_cache(maxsize=64)
@@ -37,21 +38,21 @@ def open_storage(location: str) -> Storage:
     return FolderStorage(location) if is_folder(location) else open_object_storage(location)
 
 
-def read_ahead(read: Callable[[T], bytes], items: list[T], window: int) -> Iterator[bytes | FruitsError]:
+def read_ahead(read: Callable[[T], U], items: list[T], window: int) -> Iterator[U | FruitsError]:
     """Yield `read(item)` for every item in order, with up to `window` reads under way at once.
 
     Small objects on S3 take 20 to 50 ms each, about ten times what the network needs for an image. A FruitsError is
     yielded in its item's place, so that the caller decides; anything else is raised.
     """
 
-    def attempt(item: T) -> bytes | FruitsError:
+    def attempt(item: T) -> U | FruitsError:
         try:
             return read(item)
         except FruitsError as error:
             return error
 
     with ThreadPoolExecutor(max_workers=window, thread_name_prefix="read-ahead") as pool:
-        pending: list[Future[bytes | FruitsError]] = [pool.submit(attempt, item) for item in items[:window]]
+        pending: list[Future[U | FruitsError]] = [pool.submit(attempt, item) for item in items[:window]]
         try:
             for position in range(len(items)):
                 yield pending.pop(0).result()

@@ -1,0 +1,61 @@
+"""What a source is: it lists entries, and reads the bytes of each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engines.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One photo as listed. `path` is its full URI or absolute path, as in every table; `label` is "" for none.
+
+    `version` changes with the content; it and `size` are what a listing says, and not known of a row of the results.
+    """
+
+    path: str
+    label: str
+    size: int = 0
+    version: str = ""
+
+
+class Source(ABC):
+    """Photos at one location. A kind of source is one file beside this one, and a row in `engines.core.sources`."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+
+    @staticmethod
+    @abstractmethod
+    def accepts(location: str) -> bool:
+        """Whether this kind reads what lies at the normalized `location`; nothing is opened for it."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise InputError unless the source is there and can be listed."""
+
+    @abstractmethod
+    def list(self) -> Iterator[Entry]:
+        """Every entry, in the order of the keys' UTF-8 bytes."""
+
+    @abstractmethod
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of the photo. May be called from several threads at once.
+
+        Raises RejectedImageError for what is known to have no bytes, StorageError (gone, forbidden) and TransientError
+        (may heal).
+        """
+
+    @abstractmethod
+    def key(self, path: str) -> str:
+        """The part of an entry's `path` below the source: equal for a copy of the source in another place."""
+
+    @abstractmethod
+    def nothing_there(self) -> InputError:
+        """The error for a source that lists nothing."""

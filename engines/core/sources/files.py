@@ -1,0 +1,62 @@
+"""Files below a folder, or objects below a URL: a photo each, labelled by the folder it lies in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from engines.core.errors import InputError, StorageError
+from engines.core.rejects import RejectedImageError
+from engines.core.sources.base import Entry, Source
+from engines.core.storage import DANGLING_LINK, is_folder, open_storage
+
+
+class Files(Source):
+    """A folder, or a URL such as `s3://bucket/prefix`."""
+
+    kind = "files"
+
+    @staticmethod
+    def accepts(location: str) -> bool:  # noqa: ARG004 - whatever no other kind reads
+        """See Source."""
+        return True
+
+    def check(self) -> None:
+        """See Source."""
+        if is_folder(self.location):
+            if not os.path.isdir(self.location):
+                what = "is not a folder" if os.path.exists(self.location) else "does not exist"
+                raise InputError(f"the source {self.location} {what}", "Name the folder that holds the class folders.")
+            return
+        try:
+            next(open_storage(self.location).list(), None)
+        except StorageError as error:
+            raise InputError(f"the source cannot be listed: {error.message}", error.hint) from error
+
+    def list(self) -> Iterator[Entry]:
+        """See Source."""
+        storage = open_storage(self.location)
+        for item in storage.list():
+            yield Entry(storage.uri(item.key), label_of(item.key), item.size, item.version)
+
+    def read(self, entry: Entry) -> bytes:
+        """See Source."""
+        if entry.version == DANGLING_LINK:
+            raise RejectedImageError("dangling_link", "the symbolic link points to no file")
+        return open_storage(self.location).read(self.key(entry.path))
+
+    def key(self, path: str) -> str:
+        """See Source."""
+        return open_storage(self.location).key(path)
+
+    def nothing_there(self) -> InputError:
+        """See Source."""
+        if is_folder(self.location):
+            return InputError(f"{self.location} has no files", "Name the folder that holds the class folders.")
+        return InputError(f"nothing is stored below {self.location}", "Check the bucket and the prefix.")
+
+
+def label_of(key: str) -> str:
+    """The name of the folder an image lies in, below the source; "" for an image directly in the source."""
+    folders = key.split("/")[:-1]
+    return folders[-1] if folders else ""

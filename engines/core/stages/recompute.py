@@ -1,0 +1,47 @@
+"""Photos once more from their bytes to their projection: the workers' half of a recheck."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.core.networks.images import decode
+from engines.core.networks.model import Model
+from engines.core.networks.runtimes import open_runtime
+from engines.core.reduce.pca import Pca, project
+from engines.core.rejects import RejectedImageError
+from engines.core.sources import Entry, open_source
+from engines.core.storage import read_ahead
+
+_READ_AHEAD = 16
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RecomputeTask:
+    """Some photos to compute again, by their paths."""
+
+    source: str
+    paths: list[str]
+
+
+def recompute(task: RecomputeTask, value: tuple[Model, Pca]) -> list[Float32 | str]:
+    """The projected row of each photo, or why it cannot be decoded. Raises StorageError when one is gone."""
+    model, pca = value
+    runtime, network = open_runtime(model), model.network
+    source = open_source(task.source)
+    outcomes: list[Float32 | str] = []
+    entries = [Entry(path, "") for path in task.paths]
+    for content in read_ahead(source.read, entries, _READ_AHEAD):
+        if isinstance(content, Exception):
+            raise content
+        try:
+            features = network.grid.snap(runtime.features(decode(content, network.side))[np.newaxis])
+        except RejectedImageError as reject:
+            outcomes.append(f"{reject.reason}: {reject.detail}")
+        else:
+            outcomes.append(project(pca, features)[0])
+    return outcomes

@@ -1,0 +1,163 @@
+"""A local Dask cluster in a process of its own: `python -P -m engines.dask.launch WORKERS`.
+
+Workers are started by importing the main module of the process that starts them again. Here that is this module, never
+the caller's: a script without a main guard, a notebook and standard input all work, and nothing of the folder a person
+stands in is imported. Scheduler and workers talk to each other, and to the engine, over TLS on loopback with a
+certificate made for this cluster alone: other users of the machine cannot hand them work.
+
+The process writes one line of JSON to standard output (address, certificate, key), its warnings as lines of JSON to
+standard error, and closes the cluster when its standard input ends: with the engine, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import IO, Any
+
+import dask
+from distributed import LocalCluster
+from distributed.security import Security
+
+from engines.core.errors import StageError
+
+_STOP_SECONDS = 30
+_LOG_LINES = 12
+
+_SETTINGS = {
+    # A fork of a process with threads may hang.
+    "distributed.worker.multiprocessing-method": "spawn",
+    # A worker that takes long to start again must not be given up without a word, which is what 15 s came to.
+    "distributed.deploy.lost-worker-timeout": "1 hour",
+}
+
+
+class LocalClusterProcess:
+    """The process, and what it takes to connect to its scheduler.
+
+    Starting returns at once; `address` and `security` wait until the cluster is there.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._closing = False
+        self._answer: dict[str, str] | None = None
+        # -P: not the modules of the current folder. The cluster's configuration of Dask is that of this process.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, str(workers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "DASK_INTERNAL_INHERIT_CONFIG": dask.config.serialize(dask.config.config)},
+            process_group=0,  # Ctrl-C is for the run, which then closes the cluster
+        )
+        self._reader = threading.Thread(target=self._read_log, name="dask-cluster-log", daemon=True)
+        self._reader.start()
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address. Raises StageError when the cluster does not start."""
+        return self._connection()["address"]
+
+    @property
+    def security(self) -> Security:
+        """What a Client needs to be let in. Raises StageError when the cluster does not start."""
+        certificate, key = self._connection()["certificate"], self._connection()["key"]
+        return Security(
+            require_encryption=True, tls_ca_file=certificate, tls_client_cert=certificate, tls_client_key=key
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Close the cluster. May be called twice."""
+        self._closing = True
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._process.stdin.close()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(_STOP_SECONDS)
+
+    def _connection(self) -> dict[str, str]:
+        if self._answer is None:
+            assert self._process.stdout is not None  # noqa: S101 - a pipe
+            line = self._process.stdout.readline()
+            if not line:
+                self._process.wait()
+                self._reader.join(_STOP_SECONDS)
+                raise StageError("the local Dask cluster does not start", "\n".join(self._log))
+            self._answer = json.loads(line)
+        return self._answer
+
+    def _read_log(self) -> None:
+        """Hand warnings of the cluster to the loggers of the same names here; keep the last lines of all else."""
+        assert self._process.stderr is not None  # noqa: S101 - a pipe
+        for line in self._process.stderr:
+            try:
+                name, level, message = json.loads(line)
+            except ValueError:
+                self._log.append(line.rstrip())
+                continue
+            self._log.append(message)
+            if not self._closing:  # how workers end then is of no consequence
+                logging.getLogger(name).log(level, "%s", message)
+
+
+class _JsonLines(logging.Handler):
+    def __init__(self, target: IO[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._target = target
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # The first line: what follows is a traceback or a list of keys, of use to developers of the library.
+        message = record.getMessage().partition("\n")[0]
+        print(json.dumps([record.name, record.levelno, message]), file=self._target, flush=True)
+
+
+def main(workers: int) -> None:
+    """Serve a cluster until standard input ends."""
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else is printed is for the log
+    logger = logging.getLogger("distributed")
+    logger.handlers[:] = [_JsonLines(sys.stderr)]
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    dask.config.set(_SETTINGS)
+    security = Security.temporary()
+    with LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=security,
+        dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
+        preload=["engines.dask.worker"],
+    ) as cluster:
+        connection: dict[str, Any] = {
+            "address": cluster.scheduler_address,
+            "certificate": security.tls_client_cert,
+            "key": security.tls_client_key,
+        }
+        answer.write(json.dumps(connection) + "\n")
+        answer.flush()
+        sys.stdin.read()
+        logger.setLevel(logging.CRITICAL)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,206 @@
+"""The chain: the order of the stages and the contracts between them, with or without Prefect.
+
+`run` asks for each stage through a `call`. A flow gives it tasks of Prefect; `plain_call` calls the stage, with the
+same retries. `run_chain` is the whole chain as one call from Python; nothing here imports Prefect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from engines import create_engine
+from engines.base import Engine, FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
+from engines.core.contracts import check_featurized, check_projected, check_rejects
+from engines.core.errors import TransientError
+from engines.core.networks.model import Model, publish_model
+from engines.core.networks.prepare import prepare_model
+from engines.core.output import RECORD, REPORT, RunRecord, publish
+from engines.core.reduce.pca import check_enough_images
+from engines.core.storage import open_storage
+from engines.core.storage.lease import Lease, exclusive
+from flows.checks import cache_folder, check_settings, complete
+from flows.credentials import use_credentials
+from flows.engine_log import LOGGER, running
+from flows.options import RunSettings
+from flows.outcome import Clock, all_done_before, outcome, published_as, record_of
+from flows.views.report import write_report
+
+T = TypeVar("T")
+
+RETRY_SECONDS = (5, 30)
+"""Pauses before a stage that failed of something that may heal is tried again; what was done by then is kept."""
+
+
+class Call(Protocol):
+    """Calls a stage: `name` is the stage's, `label` says to a person what it works on."""
+
+    def __call__(self, name: str, label: str, function: Callable[..., T], *arguments: Any) -> T:
+        """What `function(*arguments)` returns, tried again after RETRY_SECONDS when it raises TransientError."""
+        ...
+
+
+class Show(Protocol):
+    """Shows a person what is published; called within the last stage."""
+
+    def __call__(self, output: str, record: RunRecord, timings: dict[str, float], *, unchanged: bool) -> None:
+        """`timings` are this run's; `unchanged`: a former run published `record`, this one had nothing to do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run has done: the published record, its location, and one sentence. `unchanged`: nothing was to do."""
+
+    record: RunRecord
+    location: str
+    message: str
+    unchanged: bool
+
+
+def run_chain(
+    source: str, output: str, *, on_progress: Callable[[Progress], None] | None = None, **options: Any
+) -> RunRecord:
+    """Turn the images of `source` into features of few dimensions in `output`, and return the published record.
+
+    `options` are the other fields of `flows.options.RunSettings`, such as `engine="spark"` or `components=0.95`;
+    `on_progress` is called as work finishes. Prints nothing; warnings go to the logger `fruits`. A second call does
+    only what is missing. Raises FruitsError: InputError for what cannot be done, others for what went wrong.
+    """
+    settings = complete(RunSettings(source=source, output=output, **options))
+    use_credentials(settings)
+    return run(check_settings(settings), on_progress=on_progress or _ignore).record
+
+
+def plain_call(name: str, label: str, function: Callable[..., T], *arguments: Any) -> T:  # noqa: ARG001 - see Call
+    """See Call: calls the stage in this process, and says on the log when it is tried again."""
+    for pause in RETRY_SECONDS:
+        try:
+            return function(*arguments)
+        except TransientError as error:
+            LOGGER.warning("%s: %s; trying again in %d s", label, error.message, pause)
+            time.sleep(pause)
+    return function(*arguments)
+
+
+def run(
+    settings: RunSettings,
+    *,
+    call: Call = plain_call,
+    run_id: str | None = None,
+    holder: str = "",
+    on_progress: Callable[[Progress], None],
+    show: Show | None = None,
+    guard: contextlib.AbstractContextManager[None] | None = None,
+) -> Outcome:
+    """Run the chain with checked settings, alone in its output.
+
+    `run_id`: what jobs elsewhere belong to, and are found again by. `holder`: how a person calls this run. `guard`
+    surrounds the stages; the engine is closed, and the output let go, behind it.
+    """
+    engine = create_engine(
+        settings.engine,
+        workers=settings.workers,
+        scheduler=settings.scheduler,
+        settings=settings.engine_settings,
+        run=run_id or uuid.uuid4().hex[:12],
+    )
+    engine.on_progress = on_progress
+    holder = holder or f"fruits, process {os.getpid()}"
+    with exclusive(settings.output, holder) as lease, running(engine), guard or contextlib.nullcontext():
+        return _run_stages(engine, settings, lease, call, show or _show_nothing)
+
+
+def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show) -> Outcome:
+    source, output = settings.source, settings.output
+    clock = Clock()
+    indexed = call(
+        "index",
+        f"index {source}",
+        engine.index,
+        IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size, settings.images),
+    )
+    clock.lap("index")
+    images = f"{indexed.listed:,} images"
+    LOGGER.info("%s of %s classes in %s shards", images, f"{indexed.labels:,}", f"{indexed.shards:,}")
+    if settings.components >= 1:
+        check_enough_images(indexed.listed, settings.components)
+    model = call("model", f"model {os.path.basename(settings.weights)}", put_model, settings)
+    clock.lap("model")
+    featurized = call(
+        "featurize",
+        f"featurize {images}",
+        engine.featurize,
+        FeaturizeRequest(source, output, indexed.catalog, model.fingerprint),
+    )
+    clock.lap("featurize")
+    rejected = sum(featurized.rejected.values())
+    LOGGER.info(
+        "%s featurized, %s rejected; %s of these images by a former run",
+        f"{featurized.featurized:,}",
+        f"{rejected:,}",
+        f"{featurized.reused:,}",
+    )
+    check_featurized(featurized.listed, featurized.featurized, rejected)
+    check_featurized(indexed.listed, featurized.featurized, rejected)
+    check_rejects(featurized.listed, featurized.rejected, settings.max_rejects, output)
+    check_enough_images(featurized.featurized, settings.components)
+    fitted = call(
+        "fit_pca",
+        f"fit PCA to {featurized.featurized:,} images",
+        engine.fit_pca,
+        FitRequest(output, indexed.catalog, model.fingerprint, settings.components),
+    )
+    clock.lap("fit_pca")
+    projected = call(
+        "project",
+        f"project {featurized.featurized:,} images",
+        engine.project,
+        ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca),
+    )
+    clock.lap("project")
+    check_projected(featurized.featurized, projected.projected)
+    record = record_of(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
+    published = published_as(output, record) if all_done_before(featurized, fitted, projected) else None
+    unchanged = published is not None
+    record = published or record
+    label = f"leave {output} as it is" if unchanged else f"publish {output}"
+    location = call("publish", label, _publish, lease, output, record, clock.timings, unchanged, show)
+    return Outcome(record, location, outcome(featurized, fitted, projected, unchanged=unchanged), unchanged)
+
+
+def put_model(settings: RunSettings) -> Model:
+    """Convert the network (or take it from the cache) and put it into the output."""
+    model = prepare_model(settings.weights, settings.runtime, cache_folder(), settings.network)
+    publish_model(model, settings.output)
+    return model
+
+
+def _publish(
+    lease: Lease, output: str, record: RunRecord, timings: dict[str, float], unchanged: bool, show: Show
+) -> str:
+    """Write the report, then replace run.json: from here on readers see the new results.
+
+    `unchanged`: run.json stays as it is, with the timings of the run that did the work; a report that is gone is made.
+    """
+    lease.check()
+    storage = open_storage(output)
+    if not unchanged or not storage.exists(REPORT):
+        write_report(output, record)
+    if not unchanged:
+        publish(output, record)
+    show(output, record, timings, unchanged=unchanged)
+    return storage.uri(RECORD)
+
+
+def _ignore(_: Progress) -> None:
+    pass
+
+
+def _show_nothing(output: str, record: RunRecord, timings: dict[str, float], *, unchanged: bool) -> None:
+    pass
