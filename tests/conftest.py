@@ -12,7 +12,7 @@ import pytest
 from engines.core.networks.model import Model
 from engines.core.networks.prepare import prepare_model
 from engines.core.sample_photos import class_name, encode_photo
-from flows.options import cache_folder
+from flows.checks import cache_folder
 
 pytest_plugins = ["tests.s3"]
 

@@ -16,6 +16,7 @@ from deployments import package
 from deployments.package import MAX_BYTES
 from engines.core.errors import InputError
 from engines.core.networks.images import decode
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.networks.runtimes import LiteRtRuntime
 from engines.core.sample_photos import encode_photo
@@ -29,7 +30,7 @@ from importlib.util import find_spec
 from engines.core.networks.images import decode
 from engines.core.networks.runtimes import LiteRtRuntime
 network, photo = (open(name, "rb").read() for name in sys.argv[1:])
-features = LiteRtRuntime(network).features(decode(photo))
+features = LiteRtRuntime(network, MOBILENET_V2).features(decode(photo, MOBILENET_V2.side))
 modules = [name for name in ("tensorflow", "prefect", "dask", "pyspark") if find_spec(name)]
 outside = [path for path in sys.path if not path.startswith(sys.prefix)]
 print(json.dumps({"features": features.tobytes().hex(), "modules": modules, "outside": outside, "prefix": sys.prefix}))
@@ -54,7 +55,7 @@ def test_inference_gives_the_same_bytes_as_here(unpacked: Path, model: Model, tm
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    here = LiteRtRuntime(model.content).features(decode(photo))
+    here = LiteRtRuntime(model.content, MOBILENET_V2).features(decode(photo, MOBILENET_V2.side))
     assert np.array_equal(np.frombuffer(bytes.fromhex(answer["features"]), np.float32), here)
     assert answer["modules"] == []
     assert answer["outside"] == []

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from engines import create_engine
 from engines.base import FeaturizeRequest, IndexRequest
-from engines.core.index.catalog import Entry, read_catalog, read_shard_entries
+from engines.core.index.catalog import read_catalog, read_shard_entries
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
-from flows.options import cache_folder
+from engines.core.sources import Entry
+from flows.checks import cache_folder
 from tests.conftest import TEST_DATA, TEST_WEIGHTS, write_photos
 
 _BASELINE = """

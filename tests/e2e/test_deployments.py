@@ -10,6 +10,7 @@ import pytest
 
 from engines import ENGINES
 from engines.core import tables
+from flows.options import MOST_COMPONENTS
 from tests.e2e.prefect_kit import PrefectKit, command_of, processes_of, wait_for
 
 pytestmark = pytest.mark.timeout(400)
@@ -36,7 +37,7 @@ def test_the_form_has_choices_bounds_and_help(deployed: PrefectKit) -> None:
     form = schema["properties"]
     assert form["engine"]["enum"] == list(ENGINES)
     assert form["runtime"]["enum"] == ["litert", "tensorflow"]
-    assert form["components"]["maximum"] == tables.FEATURES
+    assert form["components"]["maximum"] == MOST_COMPONENTS
     assert form["max_rejects"]["maximum"] == 1
     assert all(field["description"] for field in form.values()), form
     assert schema["required"] == ["source", "output"]

@@ -86,11 +86,11 @@ def test_a_cancelled_run_leaves_no_process_and_the_next_one_resumes(
 
     found = prefect.wait(start(prefect, many_photos, weights, output, engine))
     assert found["state_type"] == "COMPLETED", found["state"]
-    counts = read_record(str(output))["counts"]
-    assert counts["projected"] == 600
-    assert counts["reused"] >= done * SHARD_SIZE / 2
-    assert read_record(str(output))["engine"] == engine
-    assert f"{counts['reused']:,} done by a former run" in found["state"]["message"]
+    counts = read_record(str(output)).counts
+    assert counts.projected == 600
+    assert counts.reused >= done * SHARD_SIZE / 2
+    assert read_record(str(output)).engine == engine
+    assert f"{counts.reused:,} done by a former run" in found["state"]["message"]
 
 
 def test_a_killed_run_leaves_no_process_and_is_reported_crashed(prefect: PrefectKit, run: str, output: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_run_outlives_its_worker(prefect: PrefectKit, run: str, output: Path) 
     prefect.stop("worker", signal.SIGKILL)
     found = prefect.wait(run)
     assert found["state_type"] == "COMPLETED", found["state"]
-    assert read_record(str(output))["counts"]["projected"] == 600
+    assert read_record(str(output)).counts.projected == 600
     gone(run)
 
 
@@ -160,7 +160,7 @@ def test_a_run_outlives_a_restart_of_the_server(prefect: PrefectKit, run: str, o
     prefect.start_server()
     found = prefect.wait(run)
     assert found["state_type"] == "COMPLETED", found["state"]
-    assert read_record(str(output))["counts"]["projected"] == 600
+    assert read_record(str(output)).counts.projected == 600
     wait_for(lambda: "summary" in prefect.artifacts(run), 30, "the summary is missing")
 
 

@@ -90,7 +90,7 @@ def test_a_run_on_emr_serverless_completes_with_settings_and_credentials_from_bl
     assert "**Cost** US$ " in summary
     assert "https://console.aws.amazon.com/s3/object/" in summary
     assert SECRET not in production.log(run)
-    assert read_record(setup.output)["counts"]["projected"] == PHOTOS
+    assert read_record(setup.output).counts.projected == PHOTOS
 
 
 def test_published_results_on_s3_are_checked_with_the_credentials_of_the_block(

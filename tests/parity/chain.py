@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ from engines.base import (
 )
 from engines.core import tables
 from engines.core.index.catalog import Catalog, Selection, Shard
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model
-from engines.core.reduce.moments import to_grid
-from engines.core.stages.featurize import features_key
+from engines.core.output import features_key, recipe_key
 from engines.core.storage import open_storage
 from engines.map_engine import MapEngine
 
@@ -97,12 +98,17 @@ def write_features(output: Path, shards: list[np.ndarray]) -> str:
     """Features that no network made: a catalog of `shards` and their files. Returns the catalog's version."""
     storage = open_storage(str(output))
     catalog = Catalog("made-up", "/nowhere", Selection())
+    storage.write(recipe_key(MADE_UP), json.dumps({"architecture": MOBILENET_V2.architecture}).encode())
     for number, rows in enumerate(shards):
         shard = f"shard{number:04d}"
         paths = [f"/nowhere/{number:04d}/{row:05d}.jpg" for row in range(len(rows))]
-        columns = [paths, ["label"] * len(rows), tables.to_lists(rows, tables.FEATURE_ROWS.field(2).type)]
+        columns = [
+            paths,
+            ["label"] * len(rows),
+            tables.to_lists(rows, tables.feature_rows(MOBILENET_V2.features).field(2).type),
+        ]
         counts = {"listed": len(rows), "featurized": len(rows), "rejected": {}}
-        content = tables.to_parquet(pa.table(columns, schema=tables.FEATURE_ROWS), counts)
+        content = tables.to_parquet(pa.table(columns, schema=tables.feature_rows(MOBILENET_V2.features)), counts)
         storage.write(features_key(MADE_UP, shard), content)
         catalog.shards.append(Shard(shard, "catalog/none.parquet", 0, len(rows)))
         catalog.listed += len(rows)
@@ -122,8 +128,10 @@ def made_up_features(rows: int, seed: int = 0) -> np.ndarray:
     """float32[rows, 1280] on the grid with a falling spectrum, as features of photos have."""
     random = np.random.default_rng(seed)
     factors = random.normal(size=(rows, 40)) * np.linspace(3, 0.3, 40)
-    loadings = random.normal(size=(40, tables.FEATURES)) / 8
-    return to_grid(np.clip(1 + factors @ loadings + random.normal(0, 0.05, (rows, tables.FEATURES)), 0, 6))
+    loadings = random.normal(size=(40, MOBILENET_V2.features)) / 8
+    return MOBILENET_V2.grid.snap(
+        np.clip(1 + factors @ loadings + random.normal(0, 0.05, (rows, MOBILENET_V2.features)), 0, 6)
+    )
 
 
 def bytes_of(output: Path) -> dict[str, str]:

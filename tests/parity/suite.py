@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from engines.base import Engine
 from engines.core import tables
 from engines.core.errors import InputError
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.reduce.pca import load_pca
 from tests.parity.chain import Run, bytes_of, made_up_features, run_chain, run_fit, tables_of
@@ -31,7 +32,7 @@ TOLERANCE = 5e-5
 
 SCHEMAS = {
     "catalog": tables.CATALOG,
-    "features": tables.FEATURE_ROWS,
+    "features": tables.feature_rows(MOBILENET_V2.features),
     "rejects": tables.REJECTS,
     "pca": tables.SPECTRUM,
     "results": tables.RESULTS,

@@ -11,13 +11,14 @@ import pytest
 from engines.base import FitRequest, ProjectRequest
 from engines.core import tables
 from engines.core.compare.outputs import compare
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.networks.prepare import prepare_model
 from engines.core.output import publish
-from engines.core.reduce.moments import to_grid
-from flows.options import cache_folder
+from flows.checks import cache_folder
 from tests.parity.chain import Run, SequentialEngine, run_chain
 from tests.parity.conftest import COMPONENTS, SHARD_SIZE, Images
+from tests.records import record_with
 
 
 def published(run: Run, source: Path, model: Model) -> str:
@@ -31,7 +32,7 @@ def published(run: Run, source: Path, model: Model) -> str:
         "pca": f"pca/{run.fitted.pca}",
         "model": {"fingerprint": model.fingerprint, **model.recipe},
     }
-    publish(str(run.output), record)
+    publish(str(run.output), record_with(record))
     return str(run.output)
 
 
@@ -48,8 +49,10 @@ def with_noise(run: Run, output: Path, relative: float, seed: int) -> Run:
                 continue
             table = pq.read_table(path)
             features = tables.to_matrix(table["features"]).astype(np.float64)
-            noisy = to_grid((features * (1 + random.normal(0, relative, features.shape))).astype(np.float32))
-            column = tables.to_lists(noisy, tables.FEATURE_ROWS.field(2).type)
+            noisy = MOBILENET_V2.grid.snap(
+                (features * (1 + random.normal(0, relative, features.shape))).astype(np.float32)
+            )
+            column = tables.to_lists(noisy, tables.feature_rows(MOBILENET_V2.features).field(2).type)
             metadata = tables.metadata_of(table.schema)
             target.write_bytes(tables.to_parquet(table.set_column(2, table.schema.field(2), column), metadata))
     engine = SequentialEngine()

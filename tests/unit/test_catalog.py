@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from engines.core.errors import ContractError, InputError
-from engines.core.index.catalog import Catalog, Entry, Selection, read_catalog, read_shard_entries, write_catalog
+from engines.core.index.catalog import Catalog, Selection, read_catalog, read_shard_entries, write_catalog
+from engines.core.sources import Entry
 from engines.core.storage import DANGLING_LINK, open_storage
 from tests.s3 import Aws
 

@@ -27,7 +27,7 @@ class TestWhatCannotBeDone:
             (["--components", "abc"], "components cannot be 'abc'", "a share such as 0.95"),
             (["--components", "nan"], "components cannot be nan", "a share such as 0.95"),
             (["--weights", "/nowhere.h5"], "weights file /nowhere.h5 does not exist", "--weights FILE"),
-            (["--weights", __file__], "is not an HDF5 file", "MobileNetV2 without head"),
+            (["--weights", __file__], "is not an HDF5 file", "without head"),
             (["--shard-size", "0"], "shard-size cannot be 0", "whole number"),
             (["--max-rejects", "2"], "max-rejects cannot be 2", "0.01 for 1 %"),
         ],

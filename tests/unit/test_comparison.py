@@ -18,11 +18,12 @@ from engines.core import tables
 from engines.core.compare.outputs import Comparison, compare
 from engines.core.compare.pca import compare_pca
 from engines.core.errors import ContractError, InputError
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.output import publish
-from engines.core.reduce.moments import to_grid
 from engines.core.reduce.pca import dump_pca, load_pca
 from flows.cli import app
 from tests.parity.chain import MADE_UP, Run, SequentialEngine, made_up_features, run_fit
+from tests.records import record_with
 from tests.s3 import Aws
 
 COMPONENTS = 64
@@ -37,9 +38,14 @@ def published(run: Run, weights: str = "a" * 64) -> Path:
         "results": run.projected.results,
         "parts": run.projected.parts,
         "pca": f"pca/{run.fitted.pca}",
-        "model": {"fingerprint": MADE_UP, "weights_sha256": weights, "preprocessing": "as ever"},
+        "model": {
+            "fingerprint": MADE_UP,
+            "architecture": MOBILENET_V2.architecture,
+            "weights_sha256": weights,
+            "preprocessing": "as ever",
+        },
     }
-    publish(str(run.output), record)
+    publish(str(run.output), record_with(record))
     return run.output
 
 
@@ -147,7 +153,7 @@ def test_relative_noise_of_1e_6_is_equal_within_tolerance(
     seed: int, features: np.ndarray, a: Path, tmp_path: Path
 ) -> None:
     noise = np.random.default_rng(seed).choice([-1e-6, 1e-6], features.shape)
-    other = to_grid((features * (1 + noise)).astype(np.float32))
+    other = MOBILENET_V2.grid.snap((features * (1 + noise)).astype(np.float32))
     assert (other != features).mean() > 0.1
     comparison = compare(str(a), str(fitted(other, tmp_path / "b")))
     assert comparison.verdict == "equal within tolerance", comparison.reasons
@@ -217,7 +223,7 @@ def test_one_wrong_sign_in_the_results_is_different(a: Path, b: Path) -> None:
 
 def test_one_wrong_sign_after_noise_is_different(features: np.ndarray, a: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).choice([-1e-6, 1e-6], features.shape)
-    b = fitted(to_grid((features * (1 + noise)).astype(np.float32)), tmp_path / "b")
+    b = fitted(MOBILENET_V2.grid.snap((features * (1 + noise)).astype(np.float32)), tmp_path / "b")
 
     def turn(rows: np.ndarray) -> None:
         rows[:, 50] *= -1

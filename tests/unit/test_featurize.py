@@ -15,18 +15,18 @@ import pytest
 from engines.core import tables
 from engines.core.errors import StorageError, TransientError
 from engines.core.index.catalog import Selection, write_catalog
-from engines.core.networks.images import REASONS, decode
+from engines.core.networks.images import decode
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.networks.runtimes import open_runtime
-from engines.core.reduce.moments import to_grid
+from engines.core.output import features_key, rejects_key
+from engines.core.rejects import REASONS
 from engines.core.sample_photos import encode_photo
 from engines.core.stages.featurize import (
     ShardTask,
-    features_key,
     featurize_shard,
     read_features,
     read_report,
-    rejects_key,
 )
 from engines.core.storage import folder as folder_storage
 from engines.core.storage import open_storage
@@ -95,8 +95,8 @@ def test_a_row_is_the_networks_answer_on_the_grid(task_of: Callable[..., ShardTa
     featurize_shard(task, model)
     rows = tables.to_matrix(read_features(task.output, model.fingerprint, task.shard.id)["features"])
     runtime = open_runtime(model)
-    expected = [runtime.features(decode(content)) for _, content in sorted(photos.items())]
-    np.testing.assert_array_equal(rows, to_grid(np.stack(expected)))
+    expected = [runtime.features(decode(content, MOBILENET_V2.side)) for _, content in sorted(photos.items())]
+    np.testing.assert_array_equal(rows, MOBILENET_V2.grid.snap(np.stack(expected)))
 
 
 def test_a_second_attempt_writes_the_same_bytes(task_of: Callable[..., ShardTask], model: Model) -> None:

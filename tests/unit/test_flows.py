@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -14,31 +15,51 @@ from prefect.states import Failed
 
 from engines.base import Engine, FeaturizeReport, FitReport, Progress, ProjectReport
 from engines.core.errors import ContractError, InputError, RejectsError, StageError, StorageError, TransientError
-from engines.core.output import publish
-from flows import fruit_features
-from flows import recheck as parity_check
+from engines.core.output import RunRecord, publish, read_record
+from flows import chain
+from flows.engine_log import running
 from flows.outcome import all_done_before, outcome, published_as
-from flows.runtime import logs
 from flows.runtime.emr_block import EmrSettingsBlock
 from flows.runtime.progress import throttled
-from flows.views import page as artifacts
+from flows.runtime.tasks import stage_task
+from flows.views import page
 from flows.views.page import link_to, summary_markdown
-
-TASKS = [
-    getattr(fruit_features, f"{stage}_task")
-    for stage in ("model", "index", "featurize", "fit_pca", "project", "publish", "leave")
-] + [parity_check.compare_task]
+from tests.records import PUBLISHED, record_with
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_only_what_may_heal_is_tried_again_and_later_each_time(task: Any) -> None:
+def test_only_what_may_heal_is_tried_again_and_later_each_time() -> None:
+    task = stage_task("index", "index /photos", lambda: None)
     assert task.retries == 2
     assert task.retry_delay_seconds == [5, 30]
     may_heal = task.retry_condition_fn
-    assert may_heal(task, None, Failed(data=TransientError("throttled")))
+    assert may_heal is not None
+    assert may_heal(task, None, Failed(data=TransientError("throttled")))  # type: ignore[arg-type]
     for kind in (InputError, StorageError, RejectsError, ContractError, StageError):
-        assert not may_heal(task, None, Failed(data=kind("for good")))
-    assert not may_heal(task, None, Failed(data=OSError("unknown")))
+        assert not may_heal(task, None, Failed(data=kind("for good")))  # type: ignore[arg-type]
+    assert not may_heal(task, None, Failed(data=OSError("unknown")))  # type: ignore[arg-type]
+
+
+def test_a_plain_call_tries_again_what_a_task_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(chain.time, "sleep", pauses.append)
+    failures = [TransientError("throttled"), TransientError("throttled")]
+
+    def stage(value: int) -> int:
+        if failures:
+            raise failures.pop()
+        return value
+
+    assert chain.plain_call("index", "index /photos", stage, 7) == 7
+    assert pauses == [5, 30]
+    failures[:] = [TransientError("once"), TransientError("twice"), TransientError("for good")]
+    with pytest.raises(TransientError, match="once"):
+        chain.plain_call("index", "index /photos", stage, 7)
+    for kind in (InputError, StorageError, RejectsError, ContractError, StageError):
+        pauses.clear()
+        failures[:] = [kind("for good")]  # type: ignore[list-item]
+        with pytest.raises(kind):
+            chain.plain_call("index", "index /photos", stage, 7)
+        assert pauses == []
 
 
 FEATURIZED = FeaturizeReport(listed=1000, featurized=990, reused=0, rejected={"empty": 10})
@@ -65,18 +86,29 @@ def test_the_outcome_says_what_was_done_and_what_was_there() -> None:
     assert not all_done_before(featurized, fitted, PROJECTED)
 
 
-PUBLISHED: dict[str, Any] = {
-    "source": "/photos",
-    "results": "results/p",
-    "counts": {"listed": 10, "reused": 0, "left_out": 1},
-    "parameters": {"engine": "dask", "workers": 2, "scheduler": None, "emr": None, "glob": "*.jpg"},
-    "engine": "dask",
-    "engine_details": {"workers": 2},
-    "versions": {"prefect": "3.8.8"},
-    "timings": {"featurize": 12.5},
-    "finished": "2026-01-01T00:00:00+00:00",
-    "parts": [{"key": "results/p/part-0", "rows": 10, "sha256": "0"}],
-}
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    publish(str(tmp_path), record_with({}))
+    assert json.loads((tmp_path / "run.json").read_text()) == PUBLISHED
+    assert list(json.loads((tmp_path / "run.json").read_text())) == list(PUBLISHED)
+    assert read_record(str(tmp_path)) == record_with({})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is damaged"),
+        ("[1]", "is no JSON object"),
+        ('{"format": 1}', "'source' is missing"),
+        ('{"format": 2}', "has format 2, known here is 1"),
+        (json.dumps(PUBLISHED | {"counts": 3}), "is damaged"),
+        (json.dumps(PUBLISHED | {"parts": [{"key": "p"}]}), "'rows' is missing"),
+    ],
+)
+def test_a_record_that_is_damaged_is_said_by_its_name(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(InputError, match=r"run\.json") as error:
+        read_record(str(tmp_path))
+    assert message in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -86,18 +118,17 @@ PUBLISHED: dict[str, Any] = {
         {"finished": "2026-01-02T00:00:00+00:00"},
         {"engine": "spark", "engine_details": {"scheduler": "local[2]"}},
         {"versions": {"prefect": "3.9.0"}},
-        {"counts": {"listed": 10, "reused": 10, "left_out": 1}},
+        {"parameters": {**PUBLISHED["parameters"], "network": "mobilenet_v2", "credentials": "fruits"}},
+        {"counts": PUBLISHED["counts"] | {"reused": 10}},
         {"parameters": {"engine": "spark", "workers": 1, "scheduler": "local[2]", "emr": {}, "glob": "*.jpg"}},
     ],
-    ids=lambda change: next(iter(change)),
+    ids="-".join,
 )
 def test_facts_of_a_run_that_did_nothing_do_not_replace_those_of_the_run_that_did(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    publish(str(tmp_path), PUBLISHED)
-    found = published_as(str(tmp_path), PUBLISHED | change)
-    assert found is not None
-    assert {name: found[name] for name in PUBLISHED} == PUBLISHED
+    publish(str(tmp_path), record_with({}))
+    assert published_as(str(tmp_path), record_with(change)) == record_with({})
 
 
 @pytest.mark.parametrize(
@@ -105,22 +136,22 @@ def test_facts_of_a_run_that_did_nothing_do_not_replace_those_of_the_run_that_di
     [
         {"source": "/other"},
         {"results": "results/q"},
-        {"counts": {"listed": 10, "reused": 10, "left_out": 2}},
+        {"counts": PUBLISHED["counts"] | {"reused": 10, "left_out": 2}},
         {"parameters": {**PUBLISHED["parameters"], "glob": "*.j*"}},
         {"parts": [{"key": "results/p/part-0", "rows": 10, "sha256": "1"}]},
-        {"new": "what a later version says"},
+        {"parameters": {**PUBLISHED["parameters"], "network": "resnet50_v2"}},
     ],
-    ids=lambda change: next(iter(change)),
+    ids="-".join,
 )
 def test_whatever_else_differs_is_published(tmp_path: Path, change: dict[str, Any]) -> None:
-    publish(str(tmp_path), PUBLISHED)
-    assert published_as(str(tmp_path), PUBLISHED | change) is None
+    publish(str(tmp_path), record_with({}))
+    assert published_as(str(tmp_path), record_with(change)) is None
 
 
 def test_what_is_not_there_or_damaged_is_published(tmp_path: Path) -> None:
-    assert published_as(str(tmp_path), PUBLISHED) is None
+    assert published_as(str(tmp_path), record_with({})) is None
     (tmp_path / "run.json").write_text("{")
-    assert published_as(str(tmp_path), PUBLISHED) is None
+    assert published_as(str(tmp_path), record_with({})) is None
 
 
 @pytest.mark.parametrize(
@@ -135,23 +166,20 @@ def test_links_open_in_a_browser(output: str, link: str) -> None:
     assert link_to(output, "report.html") == link
 
 
-def record(**details: Any) -> dict[str, Any]:
-    counts = {"listed": 1000, "featurized": 990, "reused": 0, "rejected": 10, "projected": 990, "labels": 3}
-    return {
-        "counts": counts,
-        "rejected_by_reason": {"empty": 10},
-        "components": 8,
-        "explained_variance": 0.5,
-        "components_for_95": 20,
-        "results": "results/p",
-        "model": {"weights": "random", "runtime": "litert"},
-        "engine": "emr-serverless",
-        "engine_details": details,
-    }
+def record(**details: Any) -> RunRecord:
+    counts = {"listed": 1000, "featurized": 990, "rejected": 10, "projected": 990}
+    return record_with(
+        {
+            "counts": PUBLISHED["counts"] | counts,
+            "rejected_by_reason": {"empty": 10},
+            "engine": "emr-serverless",
+            "engine_details": details,
+        }
+    )
 
 
 def test_the_summary_of_a_run_that_did_nothing_says_whose_figures_it_shows(tmp_path: Path) -> None:
-    text = summary_markdown(str(tmp_path), record() | {"finished": "2026-01-01T00:00:00+00:00"}, unchanged=True)
+    text = summary_markdown(str(tmp_path), record(), unchanged=True)
     assert "This run had nothing to do: the figures are of the run of 2026-01-01T00:00:00+00:00." in text
     assert "nothing to do" not in summary_markdown(str(tmp_path), record())
 
@@ -203,13 +231,12 @@ def test_a_stage_goes_on_while_its_progress_cannot_be_shown(
     def update(_: UUID, *, progress: float, description: str) -> None:
         shown.append((progress, description))
 
-    monkeypatch.setattr(artifacts, "get_run_logger", lambda: logging.getLogger("the_run"))
-    monkeypatch.setattr(artifacts, "create_progress_artifact", create)
-    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
-    engine = _NoisyEngine()
-    with artifacts.progress_of(engine, "featurize"):
-        engine.on_progress(Progress("featurize", 1, 4))
-        engine.on_progress(Progress("featurize", 4, 4))
+    monkeypatch.setattr(page, "get_run_logger", lambda: logging.getLogger("the_run"))
+    monkeypatch.setattr(page, "create_progress_artifact", create)
+    monkeypatch.setattr(page, "update_progress_artifact", update)
+    with page.progress_shown("featurize") as listener:
+        listener(Progress("featurize", 1, 4))
+        listener(Progress("featurize", 4, 4))
     assert shown == [(25.0, "featurize: 1 of 4 images"), (100.0, "featurize: 4 of 4 images")]
     assert "The progress on Prefect's page stands still: the server is away" in caplog.text
 
@@ -227,14 +254,14 @@ _NoisyEngine.__abstractmethods__ = frozenset()
 
 
 def test_warnings_of_an_engine_reach_the_run_and_the_rest_does_not(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(logs, "get_run_logger", lambda: logging.getLogger("the_run"))
     library = logging.getLogger("noisy_library")
-    with logs.running(_NoisyEngine()):
+    with running(_NoisyEngine()):
         library.info("connected")
         library.warning("a worker died\nTraceback: ...")
-    assert [(line.name, line.getMessage()) for line in caplog.records] == [("the_run", "noisy_library: a worker died")]
+    lines = [(line.name, line.getMessage()) for line in caplog.records]
+    assert lines == [("fruits.run", "noisy_library: a worker died")]
     assert library.propagate
     assert library.level == logging.NOTSET
     assert library.handlers == []

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.core.networks.images import MAX_PIXELS, REASONS, RejectedImageError, decode
+from engines.core.networks.images import decode
+from engines.core.rejects import MAX_PIXELS, REASONS, RejectedImageError
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -38,7 +39,7 @@ def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def assert_quadrants(content: bytes, *colours: tuple[int, int, int], tolerance: int = 1) -> None:
-    pixels = decode(content)
+    pixels = decode(content, 224)
     assert pixels.shape == (224, 224, 3)
     assert pixels.dtype == np.uint8
     centres = pixels[[56, 56, 168, 168], [56, 168, 56, 168]].astype(int)
@@ -151,19 +152,21 @@ def test_a_multi_picture_jpeg_gives_its_first_picture() -> None:
 
 def test_the_whole_image_is_resized_whatever_its_shape() -> None:
     assert_quadrants(encoded(quadrants(RED, GREEN, BLUE, GREY, size=(400, 20)), "PNG"), RED, GREEN, BLUE, GREY)
-    assert decode(encoded(Image.new("RGB", (1, 1), RED), "PNG")).tolist() == [[list(RED)] * 224] * 224
+    assert decode(encoded(Image.new("RGB", (1, 1), RED), "PNG"), 224).tolist() == [[list(RED)] * 224] * 224
 
 
 def test_pixels_are_pillows_bicubic() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8))
     expected = np.asarray(noise.resize((224, 224), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(decode(encoded(noise, "PNG")), expected)
+    np.testing.assert_array_equal(decode(encoded(noise, "PNG"), 224), expected)
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "GIF"])
 def test_the_first_image_of_a_process_may_have_any_format(form: str) -> None:
     # Pillow knows few formats until it has met others: the outcome must not depend on what came before.
-    script = "import sys; from engines.core.networks.images import decode; print(decode(sys.stdin.buffer.read()).shape)"
+    script = (
+        "import sys; from engines.core.networks.images import decode; print(decode(sys.stdin.buffer.read(), 224).shape)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], input=encoded(COLOURED, form), capture_output=True, check=False
     )
@@ -212,19 +215,19 @@ REJECTED = {
 @pytest.mark.parametrize(("content", "reason"), REJECTED.values(), ids=REJECTED.keys())
 def test_what_is_no_complete_image_is_rejected_with_its_reason(content: bytes, reason: str) -> None:
     with warnings.catch_warnings(action="error"), pytest.raises(RejectedImageError) as first:
-        decode(content)
+        decode(content, 224)
     assert first.value.reason == reason
     assert reason in REASONS
     assert first.value.detail
     with pytest.raises(RejectedImageError) as second:
-        decode(content)
+        decode(content, 224)
     assert second.value.detail == first.value.detail, "the same file must give the same reject row"
     assert "0x" not in first.value.detail
 
 
 def test_the_largest_image_allowed_is_not_rejected_for_its_size() -> None:
     with pytest.raises(RejectedImageError) as reject:
-        decode(png(MAX_PIXELS, 1, b""))
+        decode(png(MAX_PIXELS, 1, b""), 224)
     assert reject.value.reason == "truncated"
 
 

@@ -12,18 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from engines.core.errors import InputError
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.reduce.moments import (
-    GRID_BITS,
     MAX_ROWS,
     Moments,
     correlation,
     moments_of,
     no_moments,
     standardization,
-    to_grid,
 )
 
-GRID = Fraction(1, 2**GRID_BITS)
+GRID = MOBILENET_V2.grid
+GRID_BITS = GRID.fraction_bits
+STEP = Fraction(1, 2**GRID_BITS)
 LARGEST = 2 ** (GRID_BITS + 3) - 1
 """The largest feature in units of the grid: just below 8."""
 
@@ -47,7 +49,7 @@ def products(moments: Moments) -> list[int]:
 @given(rows_of_features())
 def test_sums_are_exact(whole: npt.NDArray[np.int64]) -> None:
     rows, width = whole.shape
-    moments = moments_of([on_grid(whole)], width)
+    moments = moments_of([on_grid(whole)], width, GRID)
     plain = whole.tolist()
     assert moments.rows == rows
     assert moments.sums.tolist() == [sum(row[i] for row in plain) for i in range(width)]
@@ -58,26 +60,26 @@ def test_sums_are_exact(whole: npt.NDArray[np.int64]) -> None:
 def test_no_split_order_or_grouping_changes_a_bit(whole: npt.NDArray[np.int64], data: st.DataObject) -> None:
     width = whole.shape[1]
     features = on_grid(whole)
-    expected = moments_of([features], width)
+    expected = moments_of([features], width, GRID)
     shuffled = features[data.draw(st.permutations(range(len(features))))]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(features)), max_size=5)))
     blocks = np.split(shuffled, cuts)
-    assert moments_of(blocks, width) == expected
-    merged = [moments_of([block], width) for block in blocks]
+    assert moments_of(blocks, width, GRID) == expected
+    merged = [moments_of([block], width, GRID) for block in blocks]
     while len(merged) > 1:  # merge any two, in any order, until one is left
         first = merged.pop(data.draw(st.integers(0, len(merged) - 1)))
         second = merged.pop(data.draw(st.integers(0, len(merged) - 1)))
         merged.append(first + second)
     assert merged[0] == expected
-    assert no_moments(width) + merged[0] == expected
+    assert no_moments(width, GRID) + merged[0] == expected
 
 
 @given(rows_of_features(least=2))
 def test_mean_and_deviation_are_the_exact_values_rounded_once(whole: npt.NDArray[np.int64]) -> None:
     n, width = whole.shape
-    mean, scale = standardization(moments_of([on_grid(whole)], width))
+    mean, scale = standardization(moments_of([on_grid(whole)], width, GRID))
     for feature in range(width):
-        column = [Fraction(value) * GRID for value in whole[:, feature].tolist()]
+        column = [Fraction(value) * STEP for value in whole[:, feature].tolist()]
         exact_mean = sum(column) / n
         variance = sum((value - exact_mean) ** 2 for value in column) / (n - 1)
         assert mean[feature] == float(exact_mean)
@@ -87,7 +89,7 @@ def test_mean_and_deviation_are_the_exact_values_rounded_once(whole: npt.NDArray
 @given(rows_of_features(least=2))
 def test_correlations_are_those_of_exact_fractions(whole: npt.NDArray[np.int64]) -> None:
     n, width = whole.shape
-    matrix = correlation(moments_of([on_grid(whole)], width))
+    matrix = correlation(moments_of([on_grid(whole)], width, GRID))
     np.testing.assert_array_equal(matrix, matrix.T)
     columns = [[Fraction(value) for value in whole[:, feature].tolist()] for feature in range(width)]
     centered = [[value - sum(column) / n for value in column] for column in columns]
@@ -101,8 +103,8 @@ def test_correlations_are_those_of_exact_fractions(whole: npt.NDArray[np.int64])
 
 
 def test_a_constant_feature_has_no_deviation_and_no_correlation() -> None:
-    features = to_grid(np.array([[1.1, 0.2], [1.1, 0.3], [1.1, 5.9]], np.float32))
-    moments = moments_of([features], 2)
+    features = GRID.snap(np.array([[1.1, 0.2], [1.1, 0.3], [1.1, 5.9]], np.float32))
+    moments = moments_of([features], 2, GRID)
     _, scale = standardization(moments)
     assert scale[0] == 0.0
     assert scale[1] > 0.0
@@ -113,13 +115,13 @@ def test_more_rows_than_the_doubles_hold_are_still_exact() -> None:
     # 2**24 rows is where the sums are moved from doubles to whole numbers. All features are as large as they can be.
     block = np.broadcast_to(on_grid(np.array([LARGEST, LARGEST - 1])), (2**20, 2))
     rows = 17 * len(block)
-    moments = moments_of([block] * 17, 2)
+    moments = moments_of([block] * 17, 2, GRID)
     assert moments.rows == rows > 2**24
     assert products(moments) == [rows * LARGEST**2, rows * LARGEST * (LARGEST - 1), rows * (LARGEST - 1) ** 2]
 
 
 def test_the_largest_number_of_rows_does_not_overflow_and_one_more_is_an_error() -> None:
-    row = moments_of([on_grid(np.array([[LARGEST]]))], 1)
+    row = moments_of([on_grid(np.array([[LARGEST]]))], 1, GRID)
     moments, rows = row, 1
     while rows < MAX_ROWS:
         moments, rows = moments + moments, 2 * rows
@@ -131,33 +133,33 @@ def test_the_largest_number_of_rows_does_not_overflow_and_one_more_is_an_error()
 
 def test_the_grid_is_two_to_the_minus_21() -> None:
     features = np.array([[0.0, 1e-9, 0.123456789, 6.0, 7.9999995]], np.float32)
-    gridded = to_grid(features)
+    gridded = GRID.snap(features)
     np.testing.assert_array_equal(gridded * 2.0**GRID_BITS, np.rint(gridded * 2.0**GRID_BITS))
     assert np.abs(gridded.astype(np.float64) - features).max() <= 2.0 ** -(GRID_BITS + 1)
-    np.testing.assert_array_equal(to_grid(gridded), gridded)
+    np.testing.assert_array_equal(GRID.snap(gridded), gridded)
 
 
 @pytest.mark.parametrize("value", [-0.1, -1e-9, 8.0, 7.9999999, 1e30, np.inf, -np.inf, np.nan])
 def test_features_out_of_range_are_an_error(value: float) -> None:
     features = np.array([[0.5, value]], np.float32)
-    with pytest.raises(ValueError, match="finite and in"):
-        to_grid(features)
+    with pytest.raises(InputError, match="finite and in"):
+        GRID.snap(features)
 
 
 @pytest.mark.parametrize("value", [-0.5, 8.0, np.inf, np.nan])
 def test_moments_check_the_range_too(value: float) -> None:
-    with pytest.raises(ValueError, match="finite and in"):
-        moments_of([np.array([[value]], np.float32)], 1)
+    with pytest.raises(InputError, match="finite and in"):
+        moments_of([np.array([[value]], np.float32)], 1, GRID)
 
 
 def test_features_off_the_grid_are_an_error() -> None:
-    with pytest.raises(ValueError, match="to_grid"):
-        moments_of([np.array([[0.1]], np.float32)], 1)
+    with pytest.raises(ValueError, match=r"Grid\.snap"):
+        moments_of([np.array([[0.1]], np.float32)], 1, GRID)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_fewer_than_two_rows_cannot_be_standardized(rows: int) -> None:
-    moments = moments_of([np.ones((rows, 3), np.float32)], 3)
+    moments = moments_of([np.ones((rows, 3), np.float32)], 3, GRID)
     for function in (standardization, correlation):
         with pytest.raises(ValueError, match="at least 2 rows"):
             function(moments)

@@ -16,11 +16,12 @@ import pytest
 from engines.core.errors import DownloadError, InputError, StageError
 from engines.core.networks import prepare as network
 from engines.core.networks.images import decode
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.networks.prepare import prepare_model
 from engines.core.networks.runtimes import open_runtime
 from engines.core.sample_photos import encode_photo
-from flows.options import cache_folder
+from flows.checks import cache_folder
 from tests.conftest import TEST_WEIGHTS
 
 
@@ -74,7 +75,7 @@ def test_random_weights_are_the_same_each_time(conversions: Conversions, random_
 def test_random_weights_give_features_of_a_useful_spread(random_model: Model) -> None:
     runtime = open_runtime(random_model)
     photos = [encode_photo(seed=7, number=number, kind=number % 8, view=number // 8) for number in range(48)]
-    features = np.stack([runtime.features(decode(photo)) for photo in photos])
+    features = np.stack([runtime.features(decode(photo, MOBILENET_V2.side)) for photo in photos])
     deviation = features.std(axis=0)
     # Plain Keras initialization gives 1e-12 here. Trained weights: a median near 0.3, and few dead features.
     assert np.median(deviation) > 0.01

@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from engines.core import tables
 from engines.core.networks.prepare import prepare_model
 from engines.core.reduce.pca import load_pca
-from flows.options import cache_folder
+from flows.checks import cache_folder
 from tests.parity.chain import Run, SequentialEngine, run_chain
 
 COMPONENTS = 128

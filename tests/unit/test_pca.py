@@ -12,7 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from engines.core.errors import InputError
-from engines.core.reduce.moments import moments_of, to_grid
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
+from engines.core.reduce.moments import moments_of
 from engines.core.reduce.pca import (
     Pca,
     check_components,
@@ -23,7 +24,7 @@ from engines.core.reduce.pca import (
     project,
     spectrum_table,
 )
-from flows.commands.run import parse_components
+from flows.signatures import _number
 
 ROWS, WIDTH, CONSTANT = 200, 40, 7
 
@@ -35,7 +36,7 @@ def features() -> npt.NDArray[np.float32]:
     hidden = random.normal(size=(ROWS, WIDTH)) * 0.8 ** np.arange(WIDTH)
     mixed = 2.0 + 0.3 * hidden @ np.linalg.qr(random.normal(size=(WIDTH, WIDTH)))[0]
     mixed[:, CONSTANT] = 1.0
-    return to_grid(mixed.clip(0, 6).astype(np.float32))
+    return MOBILENET_V2.grid.snap(mixed.clip(0, 6).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def pca(features: npt.NDArray[np.float32]) -> Pca:
 
 
 def fit(features: npt.NDArray[np.float32], components: float) -> Pca:
-    return fit_pca(moments_of([features], features.shape[1]), components)
+    return fit_pca(moments_of([features], features.shape[1], MOBILENET_V2.grid), components)
 
 
 def standardized(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -145,7 +146,7 @@ def test_a_model_is_never_unpickled() -> None:
 @pytest.mark.parametrize("text", ["0", "1281", "1.5", "abc", "-1", "-0.5", "nan", "inf", "-inf", "1e9", ""])
 def test_components_that_make_no_sense_are_an_input_error(text: str) -> None:
     with pytest.raises(InputError, match="components cannot be") as error:
-        check_components(parse_components(text))
+        check_components(_number("components", text), MOBILENET_V2.features)
     assert "share such as 0.95" in error.value.hint
 
 
@@ -153,7 +154,7 @@ def test_components_that_make_no_sense_are_an_input_error(text: str) -> None:
     ("text", "components"), [("1", 1), ("128", 128), ("1280", 1280), ("0.95", 0.95), ("128.0", 128)]
 )
 def test_components_that_make_sense(text: str, components: float) -> None:
-    checked = check_components(parse_components(text))
+    checked = check_components(_number("components", text), MOBILENET_V2.features)
     assert checked == components
     assert isinstance(checked, type(components))
 

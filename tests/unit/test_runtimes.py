@@ -13,9 +13,9 @@ import pytest
 
 from engines.core.errors import ContractError, InputError
 from engines.core.networks.images import decode
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model, read_model
 from engines.core.networks.runtimes import _NOTICE, _without_notice, open_runtime
-from engines.core.reduce.moments import UPPER_BOUND
 from engines.core.sample_photos import encode_photo
 
 
@@ -27,7 +27,7 @@ def test_features_do_not_depend_on_the_images_before(model: Model) -> None:
     again = [runtime.features(image) for image in images[::-1]][::-1]
     np.testing.assert_array_equal(rows, again)
     assert all(row.shape == (1280,) and row.dtype == np.float32 for row in rows)
-    assert 0 <= np.min(rows) < np.max(rows) < UPPER_BOUND
+    assert 0 <= np.min(rows) < np.max(rows) < MOBILENET_V2.grid.high
 
 
 def test_a_network_is_loaded_once_per_thread(model: Model) -> None:
@@ -92,7 +92,9 @@ def test_whatever_decides_about_the_features_is_part_of_the_fingerprint(model: M
 def test_the_reference_runtime_gives_the_same_features_and_is_saved_reproducibly(
     model: Model, weights: str, tmp_path: Path
 ) -> None:
-    photos = np.stack([decode(encode_photo(seed=1, number=number, kind=number, view=0)) for number in range(6)])
+    photos = np.stack(
+        [decode(encode_photo(seed=1, number=number, kind=number, view=0), MOBILENET_V2.side) for number in range(6)]
+    )
     np.save(tmp_path / "photos.npy", photos)
     # In a process of its own: TensorFlow stays in memory for good.
     script = """
@@ -100,7 +102,7 @@ import sys
 import numpy as np
 from engines.core.networks.prepare import prepare_model
 from engines.core.networks.runtimes import open_runtime
-from flows.options import cache_folder
+from flows.checks import cache_folder
 runtime = open_runtime(prepare_model(sys.argv[1], "tensorflow", cache_folder()))
 photos, features, archives = sys.argv[2:]
 np.save(features, np.stack([runtime.features(photo) for photo in np.load(photos)]))

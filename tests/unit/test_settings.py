@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engines.core.errors import InputError
-from flows.options import RunSettings, cache_folder, check_settings
+from flows.checks import cache_folder, check_settings
+from flows.options import RunSettings
 
 
 @pytest.fixture
@@ -34,7 +35,11 @@ def test_places_are_made_absolute(settings: RunSettings, tmp_path: Path, monkeyp
     [
         ({"engine": "ray"}, "unknown engine 'ray'", "dask"),
         ({"runtime": "onnx"}, "unknown runtime 'onnx'", "litert"),
-        ({"engine": "emr-serverless", "runtime": "tensorflow"}, "tensorflow does not run on EMR", "--runtime"),
+        (
+            {"engine": "emr-serverless", "runtime": "tensorflow"},
+            "tensorflow does not run on emr",
+            "--runtime",
+        ),
         ({"components": 0}, "components cannot be 0", "1280"),
         ({"components": 1281}, "components cannot be 1281", "1280"),
         ({"components": 1.5}, "components cannot be 1.5", "share"),

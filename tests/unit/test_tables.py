@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.core import tables
+from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -64,7 +65,8 @@ def test_results_are_what_other_programs_read(tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize(
-    "schema", [tables.CATALOG, tables.FEATURE_ROWS, tables.REJECTS, tables.RESULTS, tables.SPECTRUM]
+    "schema",
+    [tables.CATALOG, tables.feature_rows(MOBILENET_V2.features), tables.REJECTS, tables.RESULTS, tables.SPECTRUM],
 )
 def test_no_column_may_be_null(schema: pa.Schema) -> None:
     assert not any(field.nullable for field in schema)
