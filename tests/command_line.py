@@ -32,23 +32,27 @@ class Outcome:
 
 
 class CommandLine:
-    """Calls `fruits` with a Prefect server that is already there."""
+    """Calls `fruits`, with the Prefect server of a kit, or with none configured."""
 
-    def __init__(self, prefect: PrefectKit) -> None:
+    def __init__(self, prefect: PrefectKit, *, served: bool = True) -> None:
         self._prefect = prefect
+        self._left_out = () if served else ("PREFECT_API_URL",)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that `fruits` gets."""
+        return {name: value for name, value in self._prefect.environment.items() if name not in self._left_out}
 
     def __call__(self, *arguments: str | Path) -> Outcome:
         command = [FRUITS, *map(str, arguments)]
-        done = subprocess.run(
-            command, env=self._prefect.environment, capture_output=True, text=True, timeout=280, check=False
-        )
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=280, check=False)
         return Outcome(done.returncode, " ".join(done.stdout.split()), " ".join(done.stderr.split()))
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start it, to be interfered with."""
         return subprocess.Popen(
             [FRUITS, *map(str, arguments)],
-            env=self._prefect.environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -24,6 +24,10 @@ hypothesis.settings.load_profile("untimed")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Functions of tests are sent to workers by the names of their modules, which workers then import.
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TEST_DATA = Path(os.environ.get("FRUITS_TEST_DATA", SHARED / "data" / "fruits360-33"))
 TEST_WEIGHTS = Path(os.environ.get("FRUITS_TEST_WEIGHTS", SHARED / "weights" / "mobilenet_v2_1.0_224_slim_no_top.h5"))

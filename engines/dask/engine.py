@@ -97,7 +97,7 @@ class DaskEngine(MapEngine):
             except queue.Empty:
                 pass
             if client.status != "running" or (self._cluster is not None and not self._cluster.alive):
-                raise connection_lost("the scheduler has ended" if client.status == "closed" else client.status)
+                raise connection_lost("the scheduler has ended")
             try:
                 workers = client.nthreads()
             except OSError as error:
@@ -134,13 +134,14 @@ class DaskEngine(MapEngine):
             self._cluster = None
 
     def _connected(self) -> Client:
-        if self._client is not None and self._client.status != "closed":
+        alive = self._cluster is None or self._cluster.alive
+        if self._client is not None and self._client.status == "running" and alive:
             return self._client
+        self.close()  # what is left of a scheduler that went away
         if self._scheduler is not None:
             self._client = Client(self._scheduler, timeout=_CONNECT_SECONDS)
             return self._client
-        if self._cluster is None or not self._cluster.alive:
-            self._cluster = LocalClusterProcess(self._workers)
+        self._cluster = LocalClusterProcess(self._workers)
         self._client = Client(self._cluster.address, security=self._cluster.security, timeout=_CONNECT_SECONDS)
         return self._client
 

@@ -68,15 +68,15 @@ def spark_cluster(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def dask_cluster(folder: Path) -> Iterator[str]:
-    """A Dask scheduler and two workers of one thread each, every one a process. Yields tcp://HOST:PORT."""
+def dask_cluster(folder: Path, workers: int = 2) -> Iterator[str]:
+    """A Dask scheduler and workers of one thread each, every one a process. Yields tcp://HOST:PORT."""
     address = f"tcp://127.0.0.1:{free_port()}"
     with contextlib.ExitStack() as stack:
         log = folder / "scheduler.log"
         command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--no-dashboard", "--port"]
         stack.enter_context(_process([*command, address.rpartition(":")[2]], log, dict(os.environ)))
         _wait(lambda: "Scheduler at" in log.read_text(), log)
-        for number in range(2):
+        for number in range(workers):
             command = [sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--no-dashboard"]
             stack.enter_context(
                 _process(
@@ -85,7 +85,7 @@ def dask_cluster(folder: Path) -> Iterator[str]:
                     dict(os.environ),
                 )
             )
-        _wait(lambda: log.read_text().count("Register worker") == 2, log)
+        _wait(lambda: log.read_text().count("Register worker") == workers, log)
         yield address
 
 

@@ -19,8 +19,14 @@ def fruits(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
 
 
 @pytest.fixture(scope="session")
+def plain_fruits(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """For runs without Prefect: no server is configured."""
+    return CommandLine(PrefectKit(tmp_path_factory.mktemp("no-prefect"), port=9), served=False)
+
+
+@pytest.fixture(scope="session")
 def served_fruits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    """For runs: one server for all, as starting one takes longer than all else."""
+    """For runs as flow runs: one server for all, as starting one takes longer than all else."""
     kit = PrefectKit(tmp_path_factory.mktemp("prefect"))
     try:
         kit.start_server()

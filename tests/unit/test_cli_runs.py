@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ import pytest
 
 from engines.core import tables
 from engines.core.networks.model import Model
-from tests.command_line import BAD, FEW, FRUITS, GOOD, CommandLine
+from tests.command_line import BAD, FEW, GOOD, CommandLine
 from tests.conftest import TEST_WEIGHTS
-from tests.e2e.prefect_kit import PrefectKit, wait_for
+from tests.e2e.prefect_kit import wait_for
 from tests.parity.chain import bytes_of
 from tests.s3 import Aws
 
@@ -28,11 +27,11 @@ ALLOWED = ("--max-rejects", "0.05")
 
 @pytest.fixture(scope="module")
 def published(
-    served_fruits: CommandLine, source: Path, weights: str, tmp_path_factory: pytest.TempPathFactory
+    plain_fruits: CommandLine, source: Path, weights: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     """An output, and what the run that published it printed. Not to be changed."""
     output = tmp_path_factory.mktemp("runs") / "output"
-    outcome = served_fruits.run(source, output, weights, *ALLOWED)
+    outcome = plain_fruits.run(source, output, weights, *ALLOWED)
     assert (outcome.code, "Traceback" in outcome.errors) == (0, False), outcome.errors
     return output, outcome.printed
 
@@ -73,10 +72,10 @@ def test_show_prints_the_same_summary(fruits: CommandLine, published: tuple[Path
 
 
 def test_too_many_rejects_fail_after_featurize_and_the_suggested_share_goes_on(
-    served_fruits: CommandLine, source: Path, weights: str, tmp_path: Path
+    plain_fruits: CommandLine, source: Path, weights: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    outcome = served_fruits.run(source, output, weights)
+    outcome = plain_fruits.run(source, output, weights)
     outcome.assert_refused("3 of 63 images were rejected, more than the 1.00% allowed", "rejects/", code=1)
     for reason in ("1 empty (the file has no bytes)", "1 not_an_image", "1 truncated"):
         assert reason in outcome.errors
@@ -86,7 +85,7 @@ def test_too_many_rejects_fail_after_featurize_and_the_suggested_share_goes_on(
     suggested = re.search(r"--max-rejects (\S+)\.", outcome.errors)
     assert suggested
 
-    outcome = served_fruits.run(source, output, weights, "--max-rejects", suggested[1])
+    outcome = plain_fruits.run(source, output, weights, "--max-rejects", suggested[1])
     assert outcome.code == 0, outcome.errors
     assert bytes_of(output / "features") == kept
     assert record_of(output)["counts"]["reused"] == GOOD + BAD
@@ -94,12 +93,12 @@ def test_too_many_rejects_fail_after_featurize_and_the_suggested_share_goes_on(
 
 
 def test_a_second_run_changes_nothing_says_so_and_makes_the_report_that_is_gone(
-    served_fruits: CommandLine, source: Path, published: tuple[Path, str], weights: str
+    plain_fruits: CommandLine, source: Path, published: tuple[Path, str], weights: str
 ) -> None:
     output, _ = published
     before, record = bytes_of(output), (output / "run.json").read_bytes()
     (output / "report.html").unlink()
-    outcome = served_fruits.run(source, output, weights, *ALLOWED)
+    outcome = plain_fruits.run(source, output, weights, *ALLOWED)
     assert outcome.code == 0, outcome.errors
     assert outcome.printed.startswith("Nothing to do, all was done by a former run.")
     assert (output / "run.json").read_bytes() == record
@@ -109,11 +108,11 @@ def test_a_second_run_changes_nothing_says_so_and_makes_the_report_that_is_gone(
 
 
 def test_results_that_are_gone_are_made_and_published_again(
-    served_fruits: CommandLine, source: Path, output: Path, weights: str
+    plain_fruits: CommandLine, source: Path, output: Path, weights: str
 ) -> None:
     former = record_of(output)
     (output / former["parts"][0]["key"]).unlink()
-    outcome = served_fruits.run(source, output, weights, *ALLOWED)
+    outcome = plain_fruits.run(source, output, weights, *ALLOWED)
     assert outcome.code == 0, outcome.errors
     assert "Nothing to do" not in outcome.printed
     record = record_of(output)
@@ -123,10 +122,10 @@ def test_results_that_are_gone_are_made_and_published_again(
 
 
 def test_ctrl_c_says_that_what_was_done_is_kept(
-    served_fruits: CommandLine, photos: Path, weights: str, tmp_path: Path
+    plain_fruits: CommandLine, photos: Path, weights: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    with served_fruits.start("run", photos, output, "--weights", weights, *FEW) as run:
+    with plain_fruits.start("run", photos, output, "--weights", weights, *FEW) as run:
         wait_for((output / "features").is_dir, 120, "the run does not featurize")
         run.send_signal(signal.SIGINT)
         printed, errors = run.communicate(timeout=120)
@@ -137,20 +136,20 @@ def test_ctrl_c_says_that_what_was_done_is_kept(
 
 
 def test_other_weights_are_kept_apart_and_the_former_results_stay_until_the_end(
-    served_fruits: CommandLine, source: Path, output: Path, random_model: Model
+    plain_fruits: CommandLine, source: Path, output: Path, random_model: Model
 ) -> None:
     if not TEST_WEIGHTS.is_file():
         pytest.skip(f"no second weights: FRUITS_TEST_WEIGHTS={TEST_WEIGHTS} is not a file")
     before, published = bytes_of(output), (output / "run.json").read_bytes()
     former = record_of(output)
-    outcome = served_fruits.run(source, output, "random", "--max-rejects", "0")
+    outcome = plain_fruits.run(source, output, "random", "--max-rejects", "0")
     outcome.assert_refused("images were rejected", "--max-rejects", code=1)
     assert (output / "run.json").read_bytes() == published
     assert before.items() <= bytes_of(output).items(), "nothing of the former run was touched"
     other = f"features/{random_model.fingerprint}-"
     assert any(name.startswith(other) for name in bytes_of(output))
 
-    outcome = served_fruits.run(source, output, "random", *ALLOWED)
+    outcome = plain_fruits.run(source, output, "random", *ALLOWED)
     assert outcome.code == 0, outcome.errors
     record = record_of(output)
     assert record["results"] != former["results"]
@@ -161,11 +160,11 @@ def test_other_weights_are_kept_apart_and_the_former_results_stay_until_the_end(
 
 
 def test_on_s3_the_results_are_those_of_the_folder(
-    served_fruits: CommandLine, source: Path, published: tuple[Path, str], weights: str, aws: Aws, bucket: str
+    plain_fruits: CommandLine, source: Path, published: tuple[Path, str], weights: str, aws: Aws, bucket: str
 ) -> None:
     aws.put(bucket, {f"photos/{path.relative_to(source)}": path.read_bytes() for path in source.rglob("*.*")})
     place = f"s3://{bucket}/out put"
-    outcome = served_fruits.run(f"s3://{bucket}/photos", place, weights, *ALLOWED)
+    outcome = plain_fruits.run(f"s3://{bucket}/photos", place, weights, *ALLOWED)
     assert outcome.code == 0, outcome.errors
     record = json.loads(aws.client().get_object(Bucket=bucket, Key="out put/run.json")["Body"].read())
     filesystem = pyarrow.fs.S3FileSystem(endpoint_override=aws.endpoint, region="us-east-1")
@@ -181,21 +180,25 @@ def test_on_s3_the_results_are_those_of_the_folder(
     assert not [key for key in aws.keys(bucket) if "unfinished" in key]
 
 
-def test_without_a_server_a_run_has_one_of_its_own(source: Path, tmp_path: Path, weights: str) -> None:
-    kit = PrefectKit(tmp_path / "prefect", port=9)
-    environment = {name: value for name, value in kit.environment.items() if name != "PREFECT_API_URL"}
-    command = [FRUITS, "run", str(source), str(tmp_path / "output"), "--weights", weights, *FEW]
-    done = subprocess.run(
-        [*command, *ALLOWED, "--per-class", "4"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert record_of(tmp_path / "output")["counts"]["listed"] == 24
+def test_as_a_flow_run_the_same_bytes_are_published(
+    served_fruits: CommandLine, source: Path, published: tuple[Path, str], weights: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    outcome = served_fruits.run(source, output, weights, *ALLOWED)
+    assert outcome.code == 0, outcome.errors
+    assert bytes_of(output) == bytes_of(published[0])
+    assert_summary(outcome.printed, record_of(output), output)
+    outcome = served_fruits.run(source, output, weights, *ALLOWED)
+    assert outcome.printed.startswith("Nothing to do, all was done by a former run."), outcome.errors
+
+
+def test_a_person_decides_whether_prefect_runs_it(
+    plain_fruits: CommandLine, served_fruits: CommandLine, published: tuple[Path, str], source: Path, weights: str
+) -> None:
+    refused = plain_fruits.run(source, published[0], weights, *ALLOWED, "--prefect")
+    refused.assert_refused("no Prefect server is configured", "--no-prefect")
+    done = served_fruits.run(source, published[0], weights, *ALLOWED, "--no-prefect")
+    assert done.printed.startswith("Nothing to do"), done.errors
 
 
 def record_of(output: Path) -> dict[str, Any]:

@@ -11,18 +11,22 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dask
 import pytest
+from distributed import Client
+from distributed.security import Security
 
 from engines.base import FeaturizeRequest, IndexRequest, Progress
 from engines.core.errors import InputError, StageError, StorageError, TransientError
 from engines.core.networks.model import Model, publish_model
 from engines.dask.engine import DaskEngine
 from tests.parity.chain import Run, SequentialEngine, bytes_of, run_chain
+from tests.parity.processes import dask_cluster
 
 COMPONENTS = 16
 SHARD_SIZE = 8
@@ -84,12 +88,14 @@ class TestSameBytes:
         assert bytes_of(run(engine).output) == expected
 
     def test_two_workers_of_a_scheduler_in_any_order(
-        self, engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]
+        self, run: Callable[..., Run], expected: dict[str, str], tmp_path: Path
     ) -> None:
-        with ShuffledEngine(scheduler=address_of(engine)) as shuffled:
-            assert shuffled.parallelism == 2
-            assert bytes_of(run(shuffled).output) == expected
-        assert list(engine.map(_echo, [1], engine.broadcast(2))) == [(0, (1, 2))], "the scheduler goes on"
+        with dask_cluster(tmp_path) as address:
+            with ShuffledEngine(scheduler=address) as shuffled:
+                assert shuffled.parallelism == 2
+                assert bytes_of(run(shuffled).output) == expected
+            with DaskEngine(scheduler=address) as again:
+                assert list(again.map(_echo, [1], again.broadcast(2))) == [(0, (1, 2))], "the scheduler goes on"
 
     def test_a_worker_killed_while_it_featurizes(
         self, engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]
@@ -173,6 +179,38 @@ class TestFailures:
         assert "memory" in error.value.hint
         assert list(lone_engine.map(_echo, [1], lone_engine.broadcast(2))) == [(0, (1, 2))], "the worker is replaced"
 
+    def test_a_cluster_that_is_gone_is_said_and_another_attempt_starts_anew(self) -> None:
+        with DaskEngine(workers=1) as engine:
+            outcomes = engine.map(_echo_slowly, range(20), engine.broadcast(1))
+            assert next(outcomes)[1] in {(item, 1) for item in range(20)}
+            assert engine._cluster is not None
+            engine._cluster._process.kill()
+            with pytest.raises(TransientError, match="the connection to the workers was lost"):
+                list(outcomes)
+            assert dict(engine.map(_echo, [0], engine.broadcast(1))) == {0: (0, 1)}
+
+    def test_no_worker_is_waited_for_so_long_and_then_said(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("engines.dask.engine.WORKER_SECONDS", 3.0)
+        with (
+            dask_cluster(tmp_path, workers=0) as address,
+            DaskEngine(scheduler=address) as engine,
+            pytest.raises(TransientError, match="no worker was there for 3 s") as error,
+        ):
+            list(engine.map(_echo, [0], engine.broadcast(None)))
+        assert address in error.value.hint
+        assert "no worker is there: waiting up to 3 s for one" in caplog.text
+
+    def test_other_users_of_the_machine_cannot_hand_it_work(self, engine: DaskEngine) -> None:
+        assert engine._cluster is not None
+        with pytest.raises((OSError, TypeError)):
+            Client(engine._cluster.address.replace("tls://", "tcp://"), timeout=2)
+        with pytest.raises((OSError, TypeError)):
+            Client(engine._cluster.address, timeout=2)
+        with pytest.raises(OSError, match="TLS certificate does not match"):
+            Client(engine._cluster.address, timeout=2, security=Security.temporary())
+
     def test_failures_write_nothing_to_the_terminal(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
@@ -202,13 +240,12 @@ class TestAddresses:
             DaskEngine(workers=2, scheduler="tcp://127.0.0.1:8786")
 
 
-def address_of(engine: DaskEngine) -> str:
-    assert engine._cluster is not None
-    address: str = engine._cluster.scheduler_address
-    return address
-
-
 def _echo(item: int, value: Any) -> tuple[int, Any]:
+    return item, value
+
+
+def _echo_slowly(item: int, value: Any) -> tuple[int, Any]:
+    time.sleep(1)
     return item, value
 
 
