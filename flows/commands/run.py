@@ -107,7 +107,7 @@ def _flow_run(settings: RunSettings, *, verbose: bool) -> Outcome:
         from flows.fruit_features import fruit_features
         from flows.outcome import NOTHING_TO_DO
         from flows.runtime.console import set_console
-        from flows.runtime.progress import watching
+        from flows.views.progress import watching
 
         set_console(verbose=verbose)
         # Prefect's console log shows these lines too, when it is shown.

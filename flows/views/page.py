@@ -22,7 +22,7 @@ from engines.base import Progress
 from engines.core.output import REPORT, Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, open_storage
-from flows.runtime.progress import Listener, tell, throttled
+from flows.views.progress import Listener, tell, throttled
 from flows.views.summary import model_line
 
 _UNITS = {"fit_pca": "groups of shards"}

@@ -19,7 +19,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from engines.base import Progress
-from flows.runtime.progress import Listener
+from flows.views.progress import Listener
 
 
 class _RateColumn(TextColumn):

@@ -20,10 +20,10 @@ from flows import chain
 from flows.engine_log import running
 from flows.outcome import all_done_before, outcome, published_as
 from flows.runtime.emr_block import EmrSettingsBlock
-from flows.runtime.progress import throttled
 from flows.runtime.tasks import stage_task
 from flows.views import page
 from flows.views.page import link_to, summary_markdown
+from flows.views.progress import throttled
 from tests.records import PUBLISHED, record_with
 
 
