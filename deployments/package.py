@@ -135,7 +135,7 @@ def _put_interpreter(minor: str, interpreter: str, tree: Path) -> str:
 
 def _export(path: Path) -> Path:
     """The worker's dependencies as uv.lock has them, with hashes."""
-    extras = ("--extra", "worker", "--extra", "aws")
+    extras = ("--extra", "worker", "--extra", "s3")
     only = ("--frozen", "--no-default-groups", "--no-emit-project", "--no-header", "--no-annotate")
     _run("uv", "export", "--quiet", "--project", str(ROOT), *only, *extras, "--output-file", str(path))
     return path

@@ -1,7 +1,7 @@
-"""What jobs are made of, on S3: the archive with the interpreter, and the entry point.
+"""What jobs run from, on S3: the archive with the interpreter, and the entry point.
 
-`ARTIFACTS/archives/NAME.tar.gz` and `ARTIFACTS/entry/*` never change; `ARTIFACTS/current-ARCHITECTURE.json` says which
-ones jobs use.
+`ARTIFACTS/archives/NAME.tar.gz` and `ARTIFACTS/entry/*` never change; `ARTIFACTS/current-ARCHITECTURE.json` names the
+ones that new jobs use.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _PUSH = "Build it with `make emr-package` and upload it with `fruits emr push`."
 class Manifest:
     """Facts about an archive, written beside it when it is built.
 
-    `lock`: digest of the locked requirements. `code`: digest of the engines. `glibc`: the
-    least C library it runs on. `interpreter`: where its Python comes from.
+    `lock`: digest of the locked requirements. `code`: digest of the engines. `glibc`: the oldest C library it runs on.
+    `interpreter`: where its Python comes from.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What `fruits emr push` made current: an archive and an entry point, by their URLs."""
+    """What `fruits emr push` made current: the URLs of archive, entry point and bootstrap script."""
 
     url: str
     entry_point: str
@@ -69,7 +69,7 @@ class Artifacts:
         self._current: Published | None = None
 
     def current(self) -> Published:
-        """What jobs use. Raises InputError when nothing was pushed, or the archive is gone."""
+        """What new jobs use. Raises InputError if nothing was pushed, or the archive is gone."""
         if self._current is None:
             self._current = self._read_current()
         return self._current
@@ -98,10 +98,9 @@ class Artifacts:
         return published
 
     def push(self, archive: Path) -> list[str]:
-        """Upload `archive`, the entry point and the bootstrap, as far as they are not there; make them current.
+        """Upload `archive`, the entry point and the bootstrap script if they are missing there, and make them current.
 
-        Returns the URLs that were uploaded. Raises InputError for an archive without manifest or other than its
-        manifest says.
+        Returns the URLs that were uploaded. Raises InputError if the archive has no manifest or does not match it.
         """
         manifest = read_manifest(archive)
         folder = self._prefix()
@@ -118,7 +117,7 @@ class Artifacts:
                 self._put(place, content)
                 uploaded.append(place)
         pointer = {"url": url, "entry_point": entry_url, "bootstrap": bootstrap_url, "manifest": asdict(manifest)}
-        # Last: until here jobs use the former archive.
+        # Written last: until then jobs use the previous archive.
         self._put(f"{folder}/current-{manifest.architecture}.json", json.dumps(pointer, indent=1).encode())
         self._current = None
         return uploaded
@@ -151,7 +150,7 @@ class Artifacts:
 
 
 def read_manifest(archive: Path) -> Manifest:
-    """The manifest beside an archive. Raises InputError when either is missing, or they do not belong together."""
+    """The manifest beside an archive. Raises InputError if either is missing, or if they do not match."""
     path = archive.with_name(archive.name.removesuffix(".tar.gz") + ".json")
     if not archive.is_file() or not path.is_file():
         raise InputError(f"{archive} or its manifest {path.name} does not exist", "Build both with `make emr-package`.")
@@ -164,17 +163,17 @@ def read_manifest(archive: Path) -> Manifest:
 
 
 def entry_point_source() -> bytes:
-    """What runs on the driver: `engines.emr.stage_job`, uploaded as one file."""
+    """The entry point of jobs, `engines.emr.stage_job`, which is uploaded as one file."""
     return (files("engines.emr") / "stage_job.py").read_bytes()
 
 
 def bootstrap_source() -> bytes:
-    """What an instance of a cluster runs when it starts."""
+    """The script that each instance of a cluster runs when it starts."""
     return (files("engines.emr") / "bootstrap.sh").read_bytes()
 
 
 def code_digest() -> str:
-    """Digest of the engines as installed here: jobs must run the code that submits them."""
+    """Digest of the engines installed here. A job must run the same code as the process that submits it."""
     digest = hashlib.sha256()
     folder = Path(__file__).resolve().parents[1]
     for path in sorted(folder.rglob("*.py")):

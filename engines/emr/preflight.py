@@ -1,4 +1,4 @@
-"""What is checked before the first job, so that mistakes show before anything costs money."""
+"""Checks before the first job, so that mistakes show before anything costs money."""
 
 from __future__ import annotations
 

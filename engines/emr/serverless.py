@@ -10,7 +10,7 @@ from engines.emr.archive import Artifacts, Manifest
 from engines.emr.calls import Aws, AwsCallError, refused
 from engines.emr.log_tail import read_log_tail
 from engines.emr.preflight import check_release, check_role
-from engines.emr.protocol import Billed, Job, JobName, JobStatus, State
+from engines.emr.protocol import Billed, JobName, JobRequest, JobStatus, State
 from engines.emr.settings import EmrSettings
 from engines.emr.sizing import shrink_to
 
@@ -20,7 +20,7 @@ DRIVER_VARIABLE = "spark.emr-serverless.driverEnv"
 EXECUTOR_VARIABLE = "spark.executorEnv"
 
 LONGEST_RUN = timedelta(days=7)
-"""The most that executionTimeoutMinutes may be."""
+"""The largest executionTimeoutMinutes that StartJobRun takes."""
 
 _STATES = {
     "SUBMITTED": State.WAITING,
@@ -39,15 +39,15 @@ PYTHON = "./environment/bin/python"
 
 
 class ServerlessRunner:
-    """JobRunner of one application. It starts by itself with the first job and stops when idle (see the template)."""
+    """JobRunner of one application, which starts with its first job and stops when idle (see the template)."""
 
     def __init__(self, settings: EmrSettings, aws: Aws, artifacts: Artifacts) -> None:
         self._settings = settings
         self._aws = aws
         self._artifacts = artifacts
 
-    def submit(self, job: Job) -> str:
-        """See JobRunner. The client token makes AWS return the running job when this one was already accepted."""
+    def submit(self, job: JobRequest) -> str:
+        """See JobRunner. Because of the client token, AWS answers a repeated request with the job it started first."""
         size = job.size
         capacity = self.application().get("maximumCapacity")
         if capacity:
@@ -78,7 +78,7 @@ class ServerlessRunner:
                 },
             )
         except AwsCallError as error:
-            # A client token that was used with other parameters: the job was started, when there was less to do, say.
+            # The client token was used with other parameters before: this job was started then, for less work, say.
             if error.code == "ConflictException" and (found := self._active(job.name)):
                 return found
             raise refused(
@@ -103,7 +103,7 @@ class ServerlessRunner:
         }
 
     def adopt(self, job_id: str) -> None:
-        """See JobRunner: nothing was created for it."""
+        """See JobRunner: nothing besides the job was created."""
 
     def poll(self, job_id: str) -> JobStatus:
         """See JobRunner."""
@@ -127,7 +127,7 @@ class ServerlessRunner:
             self._aws.call(SERVICE, "cancel_job_run", applicationId=self._settings.application_id, jobRunId=job_id)
         except AwsCallError as error:
             if not self.poll(job_id).state.active:
-                return  # AWS refuses to cancel what has ended meanwhile, or was cancelled by someone else
+                return  # AWS refuses because the job has ended meanwhile, or somebody else cancelled it
             raise refused(
                 error,
                 f"the job {job_id} could not be cancelled",
@@ -140,16 +140,15 @@ class ServerlessRunner:
         return read_log_tail(self._aws, folder, ("stderr.gz", "stdout.gz"), self._settings.log_wait_seconds)
 
     def find(self) -> list[JobStatus]:
-        """See JobRunner. Billed resources come with `poll` only."""
+        """See JobRunner. AWS gives billed resources only for a single job, see `poll`."""
         found = []
         try:
-            for run in self._aws.pages(
+            for run in self._aws.items(
                 SERVICE,
                 "list_job_runs",
-                "jobRuns",
                 applicationId=self._settings.application_id,
                 createdAtAfter=datetime.now(UTC) - LONGEST_RUN,
-                maxResults=50,
+                PaginationConfig={"PageSize": 50},
             ):
                 name = JobName.parse(run.get("name", ""))
                 if name is not None:
@@ -177,7 +176,7 @@ class ServerlessRunner:
         return []
 
     def billed(self, run: str) -> Billed | None:
-        """See JobRunner: as AWS says it in billedResourceUtilization."""
+        """See JobRunner: the sum of billedResourceUtilization over the run's jobs."""
         total = Billed()
         for job in self.find():
             if job.name.run == run:
@@ -215,7 +214,7 @@ class ServerlessRunner:
         """See JobRunner: the application stops by itself when idle."""
 
     def application(self) -> dict[str, Any]:
-        """What AWS says of the application. Raises InputError for one that is missing or cannot take jobs."""
+        """AWS's description of the application. Raises InputError when it is missing or cannot take jobs."""
         if not self._settings.application_id:
             raise InputError(
                 "no EMR Serverless application was given",
@@ -240,7 +239,7 @@ class ServerlessRunner:
 
 
 def _state(run: dict[str, Any]) -> State:
-    """The job's state; one that is not known here may cost money, so it counts as running."""
+    """The job's state. An unknown one counts as running, because the job may cost money."""
     return _STATES.get(run["state"], State.RUNNING)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from engines.core.errors import FruitsError, InputError
+from engines.core.errors import FruitsError
 from engines.emr.archive import Artifacts
 from engines.emr.calls import Aws as AwsCalls
-from engines.emr.settings import EmrSettings, load_settings, settings_from
 from tests.aws.conftest import Setup, write_archive
 from tests.aws.stand_in import StandIn
 from tests.s3 import Aws
@@ -161,38 +160,3 @@ def test_push_uploads_only_what_is_missing(setup: Setup, aws: Aws, small_archive
     artifacts = Artifacts(settings, AwsCalls(settings))
     assert len(artifacts.push(small_archive)) == 3
     assert artifacts.push(small_archive) == []
-
-
-def test_settings_come_from_options_then_environment_then_file(tmp_path):
-    config = tmp_path / "fruits.toml"
-    config.write_text('[emr]\nregion = "a"\nartifacts = "s3://b/c/"\nexecutors = 3\ntimeout_minutes = 60\n')
-    environ = {"FRUITS_EMR_REGION": "b", "FRUITS_EMR_EXECUTORS": "4"}
-    settings = load_settings({"executors": "5"}, config=str(config), environ=environ)
-    assert (settings.region, settings.artifacts, settings.executors, settings.timeout_minutes) == (
-        "b",
-        "s3://b/c",
-        5,
-        60,
-    )
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"regoin": "x"}, "unknown EMR setting: regoin"),
-        ({"executors": "many"}, "executors cannot be 'many'"),
-        ({"executors": 2.5}, r"executors cannot be 2\.5"),
-        ({"timeout_minutes": 0}, "timeout_minutes cannot be 0"),
-        ({"idle_minutes": 0}, "idle_minutes cannot be 0"),
-        ({"max_cost": -1}, "max_cost cannot be -1"),
-        ({"architecture": "sparc"}, "unknown architecture"),
-        ({"artifacts": "/tmp/x"}, "must lie on S3"),  # noqa: S108 - not opened
-    ],
-)
-def test_wrong_settings_are_said(values: dict[str, Any], message: str):
-    with pytest.raises(InputError, match=message):
-        settings_from(values)
-
-
-def test_settings_have_no_field_for_a_secret():
-    assert not [name for name in EmrSettings.__slots__ if re.search("secret|token|password|access_key", name)]

@@ -53,7 +53,7 @@ def test_cost_is_hours_times_prices():
     settings = EmrSettings(region="elsewhere", prices=prices)
     record = cost_record(settings, "emr-serverless", Billed(7.0, 11.0, 13.0))
     assert record["cost_usd"] == 7 * 2 + 11 * 3 + 13 * 5
-    assert load_prices(settings, "emr-serverless").source == "settings"
+    assert load_prices(settings, "emr-serverless").hour == prices
 
 
 def test_an_unknown_price_is_said():
