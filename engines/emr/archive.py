@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from engines.core.errors import InputError
 from engines.emr.calls import MISSING, Aws, AwsCallError, refused, split_s3
-from engines.emr.settings import EmrSettings
+from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 
 _PUSH = "Build it with `make emr-package` and upload it with `fruits emr push`."
 
@@ -25,7 +25,7 @@ class Manifest:
     """Facts about an archive, written beside it when it is built.
 
     `lock`: digest of the locked requirements. `code`: digest of the engines. `glibc`: the oldest C library it runs on.
-    `interpreter`: where its Python comes from.
+    `interpreter`: where its Python comes from. `libraries`: versions of the packages that decide about the features.
     """
 
     name: str
@@ -38,12 +38,14 @@ class Manifest:
     code: str
     sha256: str
     size: int
+    libraries: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, content: bytes | str) -> Manifest:
         """The inverse of `dump`."""
         plain = json.loads(content)
-        return cls(**{field.name: plain[field.name] for field in fields(cls)})
+        plain.setdefault("libraries", {})  # of an archive from before they were noted
+        return cls(**{name.name: plain[name.name] for name in fields(cls)})
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -126,7 +128,7 @@ class Artifacts:
         if not self._settings.artifacts:
             raise InputError(
                 "no place for the archive was given",
-                "Set artifacts in the [emr] table: the stack of deployments/emr prints it as Artifacts.",
+                f"Set artifacts in the [emr] table: {SETTINGS_OUTPUT}.",
             )
         return self._settings.artifacts
 
@@ -179,6 +181,15 @@ def code_digest() -> str:
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def newer_glibc(needed: str, present: str) -> bool:
+    """Whether a program that needs the C library `needed` does not run with `present`."""
+    return _numbers(needed) > _numbers(present)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
 
 
 def _digest(content: bytes) -> str:

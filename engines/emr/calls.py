@@ -36,7 +36,15 @@ EXPIRED = {
     "UnrecognizedClientException",
 }
 DENIED = {"AccessDeniedException", "AccessDenied", "403", "UnauthorizedOperation", "Forbidden"}
-MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound", "ResourceNotFoundException", "NoSuchEntity"}
+MISSING = {
+    "404",
+    "NoSuchBucket",
+    "NoSuchEntity",
+    "NoSuchKey",
+    "NoSuchResourceException",
+    "NotFound",
+    "ResourceNotFoundException",
+}
 
 READ_SECONDS = 30
 _FIRST_PAUSE = 0.5

@@ -10,10 +10,11 @@ from engines.emr.archive import Artifacts, Manifest
 from engines.emr.calls import LOGGER, Aws, AwsCallError, refused
 from engines.emr.cluster_request import cluster_for, cluster_name, step_for
 from engines.emr.log_tail import read_log_tail
-from engines.emr.preflight import check_release, check_role
+from engines.emr.preflight import check_role
 from engines.emr.protocol import Billed, JobName, JobRequest, JobStatus, State
+from engines.emr.releases import check_release
 from engines.emr.serverless import LONGEST_RUN
-from engines.emr.settings import EmrSettings
+from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 
 SERVICE = "emr"
 
@@ -96,7 +97,7 @@ class ClusterRunner:
                 raise refused(
                     error,
                     "the cluster could not be created",
-                    "Check service_role, instance_profile and subnet_id: the stack of deployments/emr prints them.",
+                    f"Check service_role, instance_profile and subnet_id: {SETTINGS_OUTPUT}.",
                 ) from error
             self._created = str(answer["JobFlowId"])
             LOGGER.info("cluster %s requested", self._created)
@@ -204,7 +205,7 @@ class ClusterRunner:
         if not self._settings.subnet_id or not self._settings.instance_profile:
             raise InputError(
                 "no subnet_id or instance_profile was given for the cluster",
-                "Set them in the [emr] table: the stack of deployments/emr prints them when ClusterVpc was given.",
+                f"Set them in the [emr] table: {SETTINGS_OUTPUT} when ClusterVpc was given.",
             )
         note = check_role(self._aws, self._settings.service_role, "elasticmapreduce.amazonaws.com", "service_role")
         return [f"a cluster of {release} will be created in {self._settings.subnet_id}", note]

@@ -14,6 +14,10 @@ from engines.core.errors import InputError
 ARCHITECTURES = ("x86_64", "arm64")
 ENVIRONMENT_PREFIX = "FRUITS_EMR_"
 DEFAULT_CONFIG = "fruits.toml"
+WORKERS_GLIBC = "2.34"
+"""The C library of Amazon Linux 2023, which is EMR's image."""
+SETTINGS_OUTPUT = "the output `Settings` of the stack (deployments/emr/template.yaml) is the whole table"
+"""For hints: where a missing setting is to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class EmrSettings:
     artifacts: str = ""
     release_label: str = "emr-7.13.0"
     architecture: str = "x86_64"
-    glibc: str = "2.34"
-    """The C library of the workers' image. Amazon Linux 2023 has 2.34; a custom image may have a later one."""
+    glibc: str = WORKERS_GLIBC
+    """The C library of the workers' image. A custom image may have a later one."""
 
     application_id: str = ""
     execution_role: str = ""

@@ -110,15 +110,29 @@ def check_worker(role: str, cores: int, memory_gb: int) -> None:
         )
 
 
-def shrink_to(size: Size, vcpus: float, memory_gb: float) -> Size:
-    """The size with as few executors as the capacity allows. Raises InputError if it does not hold even one."""
-    by_cpu = (vcpus - size.driver_cores) // size.executor_cores
-    by_memory = (memory_gb - size.driver_memory_gb) // size.executor_memory_gb
-    executors = int(min(size.executors, by_cpu, by_memory))
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What all workers together may have. `memory_gb` is None where only vCPUs are limited. `hint`: how to raise it."""
+
+    name: str
+    vcpus: float
+    memory_gb: float | None
+    hint: str
+
+    def __str__(self) -> str:
+        memory = "" if self.memory_gb is None else f" and {self.memory_gb:g} GB"
+        return f"{self.name} of {self.vcpus:g} vCPU{memory}"
+
+
+def shrink_to(size: Size, limit: Limit) -> Size:
+    """The size with as many of its executors as the limit allows. Raises InputError if it does not allow even one."""
+    executors = min(size.executors, int((limit.vcpus - size.driver_cores) // size.executor_cores))
+    if limit.memory_gb is not None:
+        executors = min(executors, int((limit.memory_gb - size.driver_memory_gb) // size.executor_memory_gb))
     if executors < 1:
         raise InputError(
-            f"the capacity of {vcpus:g} vCPU and {memory_gb:g} GB does not hold a driver and one executor "
+            f"{limit} does not hold a driver and one executor "
             f"({size.driver_cores + size.executor_cores} vCPU, {size.driver_memory_gb + size.executor_memory_gb} GB)",
-            "Raise the application's maximum capacity (MaximumVcpus of the template), or choose smaller workers.",
+            limit.hint,
         )
     return Size(executors, size.executor_cores, size.executor_memory_gb, size.driver_cores, size.driver_memory_gb)
