@@ -117,30 +117,56 @@ def test_the_jobs_role_has_no_star_resource_and_writes_only_output_and_logs(temp
     assert writes == [{"Sub": "${Bucket.Arn}/output/*"}, {"Sub": "${Bucket.Arn}/artifacts/logs/*"}]
 
 
-def rules(template: dict[str, Any], group: str, direction: str) -> list[tuple[int, int, str]]:
-    """(first port, last port, group on the other side) of the rules of a security group."""
+Rule = tuple[str, int, int, str]
+"""Protocol, first and last port, and the group on the other side."""
+
+
+def rules(template: dict[str, Any], group: str, direction: str) -> set[Rule]:
+    """The rules of a security group, in the group itself and in resources of their own."""
     other = {"SecurityGroupIngress": "SourceSecurityGroupId", "SecurityGroupEgress": "DestinationSecurityGroupId"}
-    found = template["Resources"][group]["Properties"].get(direction, [])
-    return [(rule["FromPort"], rule["ToPort"], rule[other[direction]]["Ref"]) for rule in found]
+    found = list(template["Resources"][group]["Properties"].get(direction, []))
+    for resource in template["Resources"].values():
+        if resource["Type"] == f"AWS::EC2::{direction}" and resource["Properties"]["GroupId"] == {"Ref": group}:
+            found.append(resource["Properties"])
+    # A rule for a range of addresses has no group on the other side, and raises here.
+    return {(rule["IpProtocol"], rule["FromPort"], rule["ToPort"], rule[other[direction]]["Ref"]) for rule in found}
 
 
-def test_nothing_is_open_to_ssh_or_to_other_networks(template: dict[str, Any]):
+def test_nothing_is_open_to_other_networks(template: dict[str, Any]):
+    """SSH and all else: whoever connects is an instance of the cluster, or the service by its group."""
     groups = [name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::EC2::SecurityGroup"]
     assert len(groups) == 4
     for group in groups:
-        # A rule whose source is no group of this stack raises here.
-        for first, last, source in rules(template, group, "SecurityGroupIngress"):
-            assert source in groups
-            assert not first <= 22 <= last
+        for *_, source in rules(template, group, "SecurityGroupIngress"):
+            assert source in {"PrimaryGroup", "CoreGroup", "ServiceGroup"}
+    assert rules(template, "ApplicationGroup", "SecurityGroupIngress") == set()
 
 
 def test_the_service_s_group_has_the_rules_that_emr_demands_and_does_not_add(template: dict[str, Any]):
-    """Without them a cluster ends with VALIDATION_ERROR: "missing ingress rule ... on port 9443"."""
-    assert rules(template, "ServiceGroup", "SecurityGroupIngress") == [(9443, 9443, "PrimaryGroup")]
-    assert rules(template, "ServiceGroup", "SecurityGroupEgress") == [
-        (8443, 8443, "PrimaryGroup"),
-        (8443, 8443, "CoreGroup"),
-    ]
+    """Without them a cluster ends with VALIDATION_ERROR: "missing ingress rule ... on port 9443".
+
+    Port 443 is for emr-spark-8.0.0 and later, where the group belongs to an endpoint of EMR in the VPC.
+    """
+    assert rules(template, "ServiceGroup", "SecurityGroupIngress") == {
+        ("tcp", 9443, 9443, "PrimaryGroup"),
+        ("tcp", 443, 443, "PrimaryGroup"),
+        ("tcp", 443, 443, "CoreGroup"),
+    }
+    assert rules(template, "ServiceGroup", "SecurityGroupEgress") == {
+        ("tcp", 8443, 8443, "PrimaryGroup"),
+        ("tcp", 8443, 8443, "CoreGroup"),
+    }
+
+
+@pytest.mark.parametrize("group", ["PrimaryGroup", "CoreGroup"])
+def test_instances_have_every_rule_that_emr_would_add(template: dict[str, Any], group: str):
+    """Rules that EMR added would refer to the groups, and keep the stack from being deleted."""
+    between = {
+        (protocol, *ports, other)
+        for protocol, ports in {"tcp": (0, 65535), "udp": (0, 65535), "icmp": (-1, -1)}.items()
+        for other in ("PrimaryGroup", "CoreGroup")
+    }
+    assert rules(template, group, "SecurityGroupIngress") == between | {("tcp", 8443, 8443, "ServiceGroup")}
 
 
 def statement_of(template: dict[str, Any], resource: str, sid: str) -> dict[str, Any]:
@@ -148,6 +174,18 @@ def statement_of(template: dict[str, Any], resource: str, sid: str) -> dict[str,
         statement for name, statement in statements(template) if (name, statement.get("Sid")) == (resource, sid)
     ]
     return found
+
+
+def test_emr_may_create_its_endpoint_and_no_other(template: dict[str, Any]):
+    """From emr-spark-8.0.0 on, clusters in a private subnet are reached by it."""
+    endpoint = statement_of(template, "ServiceRole", "OnlyEmr")
+    assert endpoint["Action"] == ["ec2:CreateVpcEndpoint", "ec2:ModifyVpcEndpoint"]
+    service = endpoint["Condition"]["StringEquals"]["ec2:VpceServiceName"]
+    assert service == {"Sub": "aws.api.${AWS::Region}.emr-service-cell01"}
+    network = statement_of(template, "ServiceRole", "InThisNetwork")
+    assert network["Action"] == endpoint["Action"]
+    places = [resource["Sub"].rpartition(":")[2] for resource in network["Resource"]]
+    assert places == ["vpc/${ClusterVpc}", "subnet/${ClusterSubnet}", "security-group/${ServiceGroup.GroupId}"]
 
 
 def test_who_creates_the_first_cluster_of_an_account_may_create_its_service_linked_role(template: dict[str, Any]):
@@ -180,7 +218,6 @@ def test_the_application_runs_in_private_subnets_when_they_are_given(template: d
         "SubnetIds": {"Split": [",", {"Ref": "ApplicationSubnets"}]},
         "SecurityGroupIds": [{"Ref": "ApplicationGroup"}],
     }
-    assert rules(template, "ApplicationGroup", "SecurityGroupIngress") == []
 
 
 def test_the_owner_of_a_bucket_in_another_account_gets_the_statement_it_needs(template: dict[str, Any]):
