@@ -62,7 +62,7 @@ class AwsCallError(Exception):
 
 
 class _FailedAttempt(Exception):
-    """An attempt that is worth repeating. `unanswered`: AWS may have carried it out. `expired`: the credentials did."""
+    """An attempt to repeat. `unanswered`: AWS may have carried it out. `expired`: the credentials had expired."""
 
     def __init__(self, reason: str, *, unanswered: bool = False, expired: bool = False) -> None:
         super().__init__(reason)
@@ -101,7 +101,7 @@ class Aws:
                     raise TransientError(f"{service} gave no answer to {operation} ({reason})") from failed
                 if failed.expired:
                     renewals += 1
-                    self._session = None  # the next one reads the credentials anew
+                    self._session = None  # a new session reads the credentials again
                     self._clients.clear()
                     if renewals > _RENEWALS or time.monotonic() + pause > deadline:
                         raise _expired(reason) from failed

@@ -16,9 +16,9 @@ from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 def preflight(
     settings: EmrSettings, aws: Aws, artifacts: Artifacts, runner: JobRunner, source: str, output: str
 ) -> list[str]:
-    """Check credentials, buckets, archive, application or cluster, and roles; returns a line about each.
+    """Check credentials, buckets, archive, application or cluster, and roles. Returns a line about each.
 
-    Raises InputError for the first one that cannot work, with what to do.
+    Raises InputError for the first that cannot work, with what to do.
     """
     lines = [_check_identity(aws)]
     locations = {"source": source, "output": output, "artifacts": settings.artifacts}

@@ -180,7 +180,7 @@ def test_settings_are_visible(engine: SparkEngine) -> None:
     facts = engine.describe()
     assert facts["scheduler"] == "local[2,4]"
     assert facts["task_max_failures"] == 4
-    assert facts["spark"] == SparkContext._active_spark_context.version
+    assert facts["spark"] == SparkContext.getOrCreate().version
 
 
 def test_an_existing_session_is_used_and_left_alone(engine: SparkEngine) -> None:
