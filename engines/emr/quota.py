@@ -9,6 +9,11 @@ from engines.emr.sizing import Limit
 VCPU_QUOTA = "L-D05C8A75"
 """Code of the quota "Max concurrent vCPUs per account" of emr-serverless. New accounts may have no more than 16."""
 
+RAISE_QUOTA = (
+    f'Ask for more: Service Quotas, EMR Serverless, "Max concurrent vCPUs per account" ({VCPU_QUOTA}); '
+    "or choose smaller workers."
+)
+
 
 def account_limit(aws: Aws, region: str) -> tuple[Limit | None, str]:
     """The limit on the vCPUs of all jobs of the account, and a line about it.
@@ -30,11 +35,5 @@ def account_limit(aws: Aws, region: str) -> tuple[Limit | None, str]:
     except TransientError as error:
         return None, f"quota of vCPUs: not checked, {error.message}"
     vcpus = float(answer["Quota"]["Value"])
-    limit = Limit(
-        f"the quota of EMR Serverless in {region}",
-        vcpus,
-        None,
-        f'Ask for more: Service Quotas, EMR Serverless, "Max concurrent vCPUs per account" ({VCPU_QUOTA}); '
-        "or choose smaller workers.",
-    )
+    limit = Limit(f"the quota of EMR Serverless in {region}", vcpus, None, RAISE_QUOTA)
     return limit, f"quota: {vcpus:g} vCPU for all jobs of the account in {region}"

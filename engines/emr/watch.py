@@ -13,6 +13,7 @@ from engines.core.errors import FruitsError, StageError, StorageError, Transient
 from engines.core.storage import open_storage
 from engines.emr.calls import LOGGER
 from engines.emr.protocol import JobName, JobRunner, JobStatus, State
+from engines.emr.quota import RAISE_QUOTA
 from engines.emr.settings import EmrSettings
 
 OnProgress = Callable[[Progress], None]
@@ -73,6 +74,12 @@ def read_report(runner: JobRunner, status: JobStatus, name: JobName, output: str
         raise StageError(
             f"the job {status.id} ended without a report in {storage.uri(name.report_key)}",
             f"The end of the driver's log:\n{runner.logs(status.id)}",
+        )
+    if "ServiceQuotaExceeded" in status.detail:
+        # Though it was made to fit: other jobs of the account use the quota too, or it could not be read.
+        raise StageError(
+            f"the job {status.id} ({name.stage}) failed: {status.detail}",
+            f"Wait for other jobs of the account to end, or give this one fewer executors. {RAISE_QUOTA}",
         )
     raise StageError(
         f"the job {status.id} ({name.stage}) failed: {status.detail or status.aws_state}",

@@ -124,6 +124,16 @@ def test_a_capacity_too_small_for_one_executor_is_said(setup: Setup, stand_in: S
     assert jobs_started(stand_in) == 0
 
 
+def test_a_job_that_exceeds_a_quota_that_could_not_be_read_says_how_to_raise_it(setup: Setup, stand_in: StandIn):
+    stand_in.faults.deny["GetServiceQuota"] = "not authorized to perform: servicequotas:GetServiceQuota"
+    stand_in.quotas.vcpus = 16.0
+    with setup.engine(executors=9) as engine, pytest.raises(StageError, match="ServiceQuotaExceeded") as caught:
+        engine.index(setup.index_request())
+    assert "Max concurrent vCPUs per account" in caught.value.hint
+    assert "driver's log" not in caught.value.hint  # there is none
+    assert stand_in.settle() == []
+
+
 @both
 def test_a_failed_job_shows_the_end_of_the_driver_s_log(setup: Setup, stand_in: StandIn, name: str):
     stand_in.serverless.work = stand_in.clusters.work = spark_jobs.fail("java.lang.OutOfMemoryError: Java heap space")
