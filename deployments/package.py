@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import json
 import platform
 import shutil
 import subprocess
@@ -21,7 +22,8 @@ from pathlib import Path
 
 from deployments.interpreter import copy_installed, install_standalone, least_glibc
 from engines.core.errors import FruitsError, InputError, StageError
-from engines.emr.archive import Manifest, code_digest
+from engines.emr.archive import Manifest, code_digest, newer_glibc
+from engines.emr.settings import WORKERS_GLIBC
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 200_000_000
@@ -63,6 +65,12 @@ assert not outside, outside
 print("runs from", sys.prefix)
 """
 
+_FACTS = """
+import json, platform
+from engines.core.networks.model import library_versions
+print(json.dumps([platform.python_version(), library_versions("litert")]))
+"""
+
 
 def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
     """Build the archive and its manifest into `output`. Raises FruitsError with what to do."""
@@ -89,10 +97,11 @@ def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
         if size > MAX_BYTES:
             raise StageError(f"the archive has {size / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f}", "See _UNUSED.")
         _check(archive, minor)
+        python_version, libraries = json.loads(_run(str(python), "-I", "-B", "-c", _FACTS))
         manifest = Manifest(
             name=name,
             version=version,
-            python=_run(str(python), "-c", "import platform; print(platform.python_version())").strip(),
+            python=python_version,
             architecture=architecture,
             glibc=least_glibc(tree),
             interpreter=origin,
@@ -100,6 +109,7 @@ def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
             code=code_digest(),
             sha256=sha256,
             size=size,
+            libraries=libraries,
         )
         output.mkdir(parents=True, exist_ok=True)
         place = output / f"{name}.tar.gz"
@@ -135,7 +145,7 @@ def _put_interpreter(minor: str, interpreter: str, tree: Path) -> str:
 
 def _export(path: Path) -> Path:
     """The worker's dependencies as uv.lock has them, with hashes."""
-    extras = ("--extra", "worker", "--extra", "aws")
+    extras = ("--extra", "worker", "--extra", "s3")
     only = ("--frozen", "--no-default-groups", "--no-emit-project", "--no-header", "--no-annotate")
     _run("uv", "export", "--quiet", "--project", str(ROOT), *only, *extras, "--output-file", str(path))
     return path
@@ -220,6 +230,17 @@ def _run(*command: str, cwd: str | None = None) -> str:
     return done.stdout
 
 
+def glibc_warning(manifest: Manifest) -> str:
+    """What to say of an archive that needs a later C library than EMR's image has; "" for one that does not."""
+    if not newer_glibc(manifest.glibc, WORKERS_GLIBC):
+        return ""
+    return (
+        f"warning: EMR's image has glibc {WORKERS_GLIBC}, so the preflight refuses this archive. Build it where uv "
+        "can download its standalone interpreter, or on Amazon Linux 2023; or use a custom image with a later glibc, "
+        f'and set glibc = "{manifest.glibc}" in the [emr] table.'
+    )
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - a command line
 
@@ -237,6 +258,8 @@ def main() -> int:
         _say(f"error: {error}")
         return 1
     _say(f"interpreter: {manifest.interpreter} ({manifest.python}), needs glibc {manifest.glibc}")
+    if warning := glibc_warning(manifest):
+        _say(warning)
     print(f"{archive}  {manifest.size / 1e6:.1f} MB")  # noqa: T201 - a command line
     return 0
 

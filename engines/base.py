@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar, Self
 
-STAGES = ("index", "featurize", "fit_pca", "project")
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -115,6 +113,23 @@ class ProjectReport:
     parts: list[dict[str, str | int]]
     projected: int
     reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage takes and returns."""
+
+    request: type
+    report: type
+
+
+STAGES: Mapping[str, Stage] = {
+    "index": Stage(IndexRequest, IndexReport),
+    "featurize": Stage(FeaturizeRequest, FeaturizeReport),
+    "fit_pca": Stage(FitRequest, FitReport),
+    "project": Stage(ProjectRequest, ProjectReport),
+}
+"""The stages in their order; each is a method of that name of an engine."""
 
 
 class Engine(ABC):

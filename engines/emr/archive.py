@@ -1,21 +1,21 @@
-"""What jobs are made of, on S3: the archive with the interpreter, and the entry point.
+"""What jobs run from, on S3: the archive with the interpreter, and the entry point.
 
-`ARTIFACTS/archives/NAME.tar.gz` and `ARTIFACTS/entry/*` never change; `ARTIFACTS/current-ARCHITECTURE.json` says which
-ones jobs use.
+`ARTIFACTS/archives/NAME.tar.gz` and `ARTIFACTS/entry/*` never change; `ARTIFACTS/current-ARCHITECTURE.json` names the
+ones that new jobs use.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from engines.core.errors import InputError
 from engines.emr.calls import MISSING, Aws, AwsCallError, refused, split_s3
-from engines.emr.settings import EmrSettings
+from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 
 _PUSH = "Build it with `make emr-package` and upload it with `fruits emr push`."
 
@@ -24,8 +24,8 @@ _PUSH = "Build it with `make emr-package` and upload it with `fruits emr push`."
 class Manifest:
     """Facts about an archive, written beside it when it is built.
 
-    `lock`: digest of the locked requirements. `code`: digest of the engines. `glibc`: the
-    least C library it runs on. `interpreter`: where its Python comes from.
+    `lock`: digest of the locked requirements. `code`: digest of the engines. `glibc`: the oldest C library it runs on.
+    `interpreter`: where its Python comes from. `libraries`: versions of the packages that decide about the features.
     """
 
     name: str
@@ -38,12 +38,14 @@ class Manifest:
     code: str
     sha256: str
     size: int
+    libraries: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, content: bytes | str) -> Manifest:
         """The inverse of `dump`."""
         plain = json.loads(content)
-        return cls(**{field.name: plain[field.name] for field in fields(cls)})
+        plain.setdefault("libraries", {})  # of an archive from before they were noted
+        return cls(**{name.name: plain[name.name] for name in fields(cls)})
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -52,7 +54,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What `fruits emr push` made current: an archive and an entry point, by their URLs."""
+    """What `fruits emr push` made current: the URLs of archive, entry point and bootstrap script."""
 
     url: str
     entry_point: str
@@ -69,7 +71,7 @@ class Artifacts:
         self._current: Published | None = None
 
     def current(self) -> Published:
-        """What jobs use. Raises InputError when nothing was pushed, or the archive is gone."""
+        """What new jobs use. Raises InputError if nothing was pushed, or the archive is gone."""
         if self._current is None:
             self._current = self._read_current()
         return self._current
@@ -98,10 +100,9 @@ class Artifacts:
         return published
 
     def push(self, archive: Path) -> list[str]:
-        """Upload `archive`, the entry point and the bootstrap, as far as they are not there; make them current.
+        """Upload `archive`, the entry point and the bootstrap script if they are missing there, and make them current.
 
-        Returns the URLs that were uploaded. Raises InputError for an archive without manifest or other than its
-        manifest says.
+        Returns the URLs that were uploaded. Raises InputError if the archive has no manifest or does not match it.
         """
         manifest = read_manifest(archive)
         folder = self._prefix()
@@ -118,7 +119,7 @@ class Artifacts:
                 self._put(place, content)
                 uploaded.append(place)
         pointer = {"url": url, "entry_point": entry_url, "bootstrap": bootstrap_url, "manifest": asdict(manifest)}
-        # Last: until here jobs use the former archive.
+        # Written last: until then jobs use the previous archive.
         self._put(f"{folder}/current-{manifest.architecture}.json", json.dumps(pointer, indent=1).encode())
         self._current = None
         return uploaded
@@ -127,7 +128,7 @@ class Artifacts:
         if not self._settings.artifacts:
             raise InputError(
                 "no place for the archive was given",
-                "Set artifacts in the [emr] table: the stack of deployments/emr prints it as Artifacts.",
+                f"Set artifacts in the [emr] table: {SETTINGS_OUTPUT}.",
             )
         return self._settings.artifacts
 
@@ -151,7 +152,7 @@ class Artifacts:
 
 
 def read_manifest(archive: Path) -> Manifest:
-    """The manifest beside an archive. Raises InputError when either is missing, or they do not belong together."""
+    """The manifest beside an archive. Raises InputError if either is missing, or if they do not match."""
     path = archive.with_name(archive.name.removesuffix(".tar.gz") + ".json")
     if not archive.is_file() or not path.is_file():
         raise InputError(f"{archive} or its manifest {path.name} does not exist", "Build both with `make emr-package`.")
@@ -164,22 +165,31 @@ def read_manifest(archive: Path) -> Manifest:
 
 
 def entry_point_source() -> bytes:
-    """What runs on the driver: `engines.emr.stage_job`, uploaded as one file."""
+    """The entry point of jobs, `engines.emr.stage_job`, which is uploaded as one file."""
     return (files("engines.emr") / "stage_job.py").read_bytes()
 
 
 def bootstrap_source() -> bytes:
-    """What an instance of a cluster runs when it starts."""
+    """The script that each instance of a cluster runs when it starts."""
     return (files("engines.emr") / "bootstrap.sh").read_bytes()
 
 
 def code_digest() -> str:
-    """Digest of the engines as installed here: jobs must run the code that submits them."""
+    """Digest of the engines installed here. A job must run the same code as the process that submits it."""
     digest = hashlib.sha256()
     folder = Path(__file__).resolve().parents[1]
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def newer_glibc(needed: str, present: str) -> bool:
+    """Whether a program that needs the C library `needed` does not run with `present`."""
+    return _numbers(needed) > _numbers(present)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
 
 
 def _digest(content: bytes) -> str:

@@ -1,7 +1,8 @@
-"""Calls of AWS with patience: throttling and lost connections are met with backoff, expired credentials are renewed."""
+"""Calls to AWS with retries: backoff after throttling and lost connections, renewed credentials after expiry."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import time
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore import exceptions
 from botocore.config import Config
+from botocore.paginate import Paginator
 
 from engines.core.errors import FruitsError, InputError, StageError, TransientError
 from engines.emr.settings import EmrSettings
@@ -33,7 +36,15 @@ EXPIRED = {
     "UnrecognizedClientException",
 }
 DENIED = {"AccessDeniedException", "AccessDenied", "403", "UnauthorizedOperation", "Forbidden"}
-MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound", "ResourceNotFoundException", "NoSuchEntity"}
+MISSING = {
+    "404",
+    "NoSuchBucket",
+    "NoSuchEntity",
+    "NoSuchKey",
+    "NoSuchResourceException",
+    "NotFound",
+    "ResourceNotFoundException",
+}
 
 READ_SECONDS = 30
 _FIRST_PAUSE = 0.5
@@ -42,17 +53,16 @@ _RENEWALS = 3
 
 
 class AwsCallError(Exception):
-    """AWS refused a call for good. `code` and `detail` are in its words."""
+    """AWS refused a call, and would refuse it again. `code` and `detail` are as AWS gives them."""
 
     def __init__(self, operation: str, code: str, detail: str) -> None:
         super().__init__(f"{operation}: {code}: {detail}")
-        self.operation = operation
         self.code = code
         self.detail = detail
 
 
 class _FailedAttempt(Exception):
-    """Worth another attempt. `unanswered`: AWS may have done what was asked. `expired`: the credentials have."""
+    """An attempt to repeat. `unanswered`: AWS may have carried it out. `expired`: the credentials had expired."""
 
     def __init__(self, reason: str, *, unanswered: bool = False, expired: bool = False) -> None:
         super().__init__(reason)
@@ -62,20 +72,23 @@ class _FailedAttempt(Exception):
 
 
 class Aws:
-    """Clients of one region, made again with fresh credentials when those expire."""
+    """AWS clients of one region, created again with fresh credentials when those expire."""
 
     def __init__(self, settings: EmrSettings, pause: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
         self.pause = pause
         self._clients: dict[str, Any] = {}
         self._session: boto3.Session | None = None
+        self._paginators = botocore.session.get_session()
+        """Only for its models of what is listed in pages; it makes no calls."""
 
     def call(self, service: str, operation: str, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
         """Call `operation` (as boto3 names it) of `service`.
 
-        `once`: a lost connection or a fault of the service is raised as TransientError, because the call may have been
-        accepted and another one would be a second. A `Body` in the answer comes read, as bytes. Raises AwsCallError for
-        a refusal, TransientError when patience ends, InputError for credentials that are missing, wrong or expired.
+        `once`: for operations that must not run twice. A lost connection or a fault of the service is then raised as
+        TransientError at once, because AWS may have accepted the call. A `Body` in the answer is read into bytes.
+        Raises AwsCallError for a refusal, TransientError after `patience_seconds` without an answer, and InputError for
+        missing, wrong or expired credentials.
         """
         deadline = time.monotonic() + self._settings.patience_seconds
         renewals = 0
@@ -88,7 +101,7 @@ class Aws:
                     raise TransientError(f"{service} gave no answer to {operation} ({reason})") from failed
                 if failed.expired:
                     renewals += 1
-                    self._session = None  # the next one reads the credentials anew
+                    self._session = None  # a new session reads the credentials again
                     self._clients.clear()
                     if renewals > _RENEWALS or time.monotonic() + pause > deadline:
                         raise _expired(reason) from failed
@@ -100,10 +113,10 @@ class Aws:
                     ) from failed
             LOGGER.info("%s %s: %s; again in %.1f s", service, operation, reason, pause)
             self.pause(pause)
-        raise AssertionError("pauses never end")
+        raise AssertionError("unreachable: the pauses never end")
 
     def _attempt(self, service: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """One call. Raises _FailedAttempt when another may do better, else what `call` raises."""
+        """One call. Raises _FailedAttempt if another attempt may succeed, else what `call` raises."""
         try:
             answer = dict(getattr(self._client(service), operation)(**parameters))
             body = {"Body": answer["Body"].read()} if "Body" in answer else {}
@@ -133,20 +146,24 @@ class Aws:
             ) from error
         return answer | body
 
-    def pages(
-        self, service: str, operation: str, key: str, cursor: str = "nextToken", **parameters: Any
-    ) -> Iterator[Any]:
-        """The items of all pages of a listing; `cursor` is what the service calls it, in and out."""
-        while True:
-            answer = self.call(service, operation, **parameters)
-            yield from answer.get(key, [])
-            if not answer.get(cursor):
-                return
-            parameters[cursor] = answer[cursor]
+    def items(self, service: str, operation: str, **parameters: Any) -> Iterator[Any]:
+        """The items of a listing, page by page. Each page is one `call`, with its retries and its errors."""
+        client = self._client(service)
+        name = client.meta.method_to_api_mapping[operation]
+        model = self._paginators.get_paginator_model(service).get_paginator(name)
+        # client.get_paginator would call the client itself: without our retries, and with the credentials of the start.
+        paginator = Paginator(
+            functools.partial(self.call, service, operation), model, client.meta.service_model.operation_model(name)
+        )
+        try:
+            for page in paginator.paginate(**parameters):
+                yield from page.get(model["result_key"], [])
+        except exceptions.PaginationError as error:  # the service repeats a page
+            raise AwsCallError(operation, "Pagination", str(error)) from error
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
-            # One attempt: this class retries, so that there is one place that does.
+            # A single attempt: retrying is this class's work.
             config = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=READ_SECONDS)
             self._session = self._session or boto3.Session(region_name=self._settings.region)
             self._clients[service] = self._session.client(service, config=config)
@@ -160,7 +177,7 @@ def split_s3(url: str) -> tuple[str, str]:
 
 
 def refused(error: AwsCallError, doing: str, hint: str) -> FruitsError:
-    """An explained error for a refusal: InputError for what a person can set right, else StageError."""
+    """The FruitsError for a refusal: InputError for what a person can put right, else StageError."""
     denied = error.code in DENIED
     kind = InputError if denied or error.code in MISSING or "Validation" in error.code else StageError
     why = f"AWS does not allow it ({error.detail})" if denied else f"{error.code}: {error.detail}"
@@ -176,7 +193,7 @@ def _expired(code: str) -> InputError:
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds between attempts: exponential with jitter, so that many clients do not come back at once."""
+    """Seconds between attempts: exponential, with jitter so that many clients do not retry at the same moment."""
     pause = _FIRST_PAUSE
     while True:
         yield pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads load, guards nothing

@@ -1,4 +1,4 @@
-"""Jobs as steps of a cluster of EMR on EC2: a given one, or one that is created for the run and terminated with it."""
+"""Jobs as steps of an EMR cluster on EC2: a given cluster, or one created for the run and terminated with it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from engines.emr.archive import Artifacts, Manifest
 from engines.emr.calls import LOGGER, Aws, AwsCallError, refused
 from engines.emr.cluster_request import cluster_for, cluster_name, step_for
 from engines.emr.log_tail import read_log_tail
-from engines.emr.preflight import check_release, check_role
-from engines.emr.protocol import Billed, Job, JobName, JobStatus, State
+from engines.emr.preflight import check_role
+from engines.emr.protocol import Billed, JobName, JobRequest, JobStatus, State
+from engines.emr.releases import check_release
 from engines.emr.serverless import LONGEST_RUN
-from engines.emr.settings import EmrSettings
+from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 
 SERVICE = "emr"
 
@@ -34,8 +35,8 @@ _TRIES = 3
 class ClusterRunner:
     """JobRunner of one cluster; a job's id is `CLUSTER/STEP`.
 
-    EMR on EC2 knows no client tokens: after a lost connection the cluster or step is looked for by its name, a while
-    later, before another one is started.
+    EMR on EC2 has no client tokens. So after a lost connection the cluster or step is first looked for by its name,
+    and only started again if it is not there.
     """
 
     def __init__(self, settings: EmrSettings, aws: Aws, artifacts: Artifacts) -> None:
@@ -44,9 +45,9 @@ class ClusterRunner:
         self._artifacts = artifacts
         self._created: str | None = None
         self._asked_for: str | None = None
-        """The run that a cluster was asked for; whether AWS made one may not be known."""
+        """The run for which a cluster was requested. AWS may or may not have created it."""
 
-    def submit(self, job: Job) -> str:
+    def submit(self, job: JobRequest) -> str:
         """See JobRunner."""
         cluster = self._settings.cluster_id or self._cluster_of(job.name.run)
         step = step_for(job, self._settings, self._artifacts.current())
@@ -96,7 +97,7 @@ class ClusterRunner:
                 raise refused(
                     error,
                     "the cluster could not be created",
-                    "Check service_role, instance_profile and subnet_id: the stack of deployments/emr prints them.",
+                    f"Check service_role, instance_profile and subnet_id: {SETTINGS_OUTPUT}.",
                 ) from error
             self._created = str(answer["JobFlowId"])
             LOGGER.info("cluster %s requested", self._created)
@@ -107,12 +108,12 @@ class ClusterRunner:
         )
 
     def adopt(self, job_id: str) -> None:
-        """See JobRunner: the cluster, unless it was given, is terminated by `close`."""
+        """See JobRunner: `close` will terminate the job's cluster, unless it is a given one."""
         if not self._settings.cluster_id:
             self._created = job_id.split("/", maxsplit=1)[0]
 
     def poll(self, job_id: str) -> JobStatus:
-        """See JobRunner. A step of a cluster that died has failed, with the cluster's reason."""
+        """See JobRunner. If the cluster died, the step has failed, with the cluster's reason."""
         cluster, step_id = job_id.split("/")
         try:
             step = self._aws.call(SERVICE, "describe_step", ClusterId=cluster, StepId=step_id)["Step"]
@@ -133,7 +134,7 @@ class ClusterRunner:
         return found
 
     def cancel(self, job_id: str) -> None:
-        """See JobRunner. The cluster stays, until `close`."""
+        """See JobRunner. The cluster stays until `close`."""
         cluster, step = job_id.split("/")
         try:
             answer = self._aws.call(
@@ -170,13 +171,13 @@ class ClusterRunner:
         return [status for status in found if status is not None]
 
     def dashboard(self, job_id: str) -> str:
-        """See JobRunner: EMR on EC2 shows it in the console, to who is logged in there."""
+        """See JobRunner: the cluster's page in the console, which needs a login there."""
         cluster = job_id.split("/", maxsplit=1)[0]
         region = self._settings.region
         return f"https://{region}.console.aws.amazon.com/emr/home?region={region}#/clusterDetails/{cluster}"
 
     def stop_leftovers(self, run: str) -> list[str]:
-        """See JobRunner: terminates the cluster that was created for the run, and never a given one."""
+        """See JobRunner: terminates the cluster that was created for the run, never a given one."""
         if self._settings.cluster_id:
             return []
         clusters = [item["Id"] for item in self._clusters(_ALIVE) if item["Name"] == cluster_name(run)]
@@ -185,7 +186,7 @@ class ClusterRunner:
         return clusters
 
     def billed(self, run: str) -> Billed | None:
-        """See JobRunner: hours of all instances, or of a given cluster's while it worked on steps of the run."""
+        """See JobRunner: hours of all instances; of a given cluster only the time it worked on the run's steps."""
         if not self._settings.cluster_id:
             own = [item["Id"] for item in self._clusters() if item["Name"] == cluster_name(run)]
             spans = [_hours(instance["Status"]["Timeline"]) for cluster in own for instance in self._instances(cluster)]
@@ -204,7 +205,7 @@ class ClusterRunner:
         if not self._settings.subnet_id or not self._settings.instance_profile:
             raise InputError(
                 "no subnet_id or instance_profile was given for the cluster",
-                "Set them in the [emr] table: the stack of deployments/emr prints them when ClusterVpc was given.",
+                f"Set them in the [emr] table: {SETTINGS_OUTPUT} when ClusterVpc was given.",
             )
         note = check_role(self._aws, self._settings.service_role, "elasticmapreduce.amazonaws.com", "service_role")
         return [f"a cluster of {release} will be created in {self._settings.subnet_id}", note]
@@ -213,9 +214,7 @@ class ClusterRunner:
         identity = self._settings.cluster_id
         try:
             cluster = self._aws.call(SERVICE, "describe_cluster", ClusterId=identity)["Cluster"]
-            actions = list(
-                self._aws.pages(SERVICE, "list_bootstrap_actions", "BootstrapActions", "Marker", ClusterId=identity)
-            )
+            actions = list(self._aws.items(SERVICE, "list_bootstrap_actions", ClusterId=identity))
         except AwsCallError as error:
             raise refused(error, f"the cluster {identity} cannot be used", "Check cluster_id and region.") from error
         if cluster["Status"]["State"] not in _ALIVE:
@@ -233,7 +232,7 @@ class ClusterRunner:
         return {"cluster": self._settings.cluster_id or self._created or "", "instances": self._settings.instance_type}
 
     def close(self) -> None:
-        """See JobRunner: terminates the cluster that it created, and what AWS made of a request that got no answer."""
+        """See JobRunner: terminates the cluster it created, also one that was created without an answer reaching us."""
         clusters = [] if self._created is None else [self._created]
         try:
             if self._asked_for is not None:
@@ -259,19 +258,19 @@ class ClusterRunner:
         since = {"CreatedAfter": datetime.now(UTC) - LONGEST_RUN}
         chosen = {"ClusterStates": states} if states else {}
         try:
-            return list(self._aws.pages(SERVICE, "list_clusters", "Clusters", "Marker", **since, **chosen))
+            return list(self._aws.items(SERVICE, "list_clusters", **since, **chosen))
         except AwsCallError as error:
             raise refused(error, "the clusters cannot be listed", "Check your permissions.") from error
 
     def _steps(self, cluster: str) -> list[dict[str, Any]]:
         try:
-            return list(self._aws.pages(SERVICE, "list_steps", "Steps", "Marker", ClusterId=cluster))
+            return list(self._aws.items(SERVICE, "list_steps", ClusterId=cluster))
         except AwsCallError as error:
             raise refused(error, f"the steps of {cluster} cannot be listed", "Check cluster_id and region.") from error
 
     def _instances(self, cluster: str) -> list[dict[str, Any]]:
         try:
-            return list(self._aws.pages(SERVICE, "list_instances", "Instances", "Marker", ClusterId=cluster))
+            return list(self._aws.items(SERVICE, "list_instances", ClusterId=cluster))
         except AwsCallError as error:
             raise refused(error, f"the instances of {cluster} cannot be listed", "Check your permissions.") from error
 
@@ -281,7 +280,7 @@ def _status(cluster: str, step: dict[str, Any]) -> JobStatus | None:
     if name is None:
         return None
     status = step["Status"]
-    state = _STATES.get(status["State"], State.RUNNING)  # one that is not known here may cost money
+    state = _STATES.get(status["State"], State.RUNNING)  # an unknown state may cost money
     failure = status.get("FailureDetails", {})
     detail = failure.get("Message") or failure.get("Reason") or status.get("StateChangeReason", {}).get("Message", "")
     return JobStatus(f"{cluster}/{step['Id']}", name, state, status["State"], detail)

@@ -1,22 +1,22 @@
-"""A cluster of EMR on EC2 and its steps, as requests."""
+"""The requests that create an EMR cluster on EC2 and add steps to it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from engines.emr.archive import Published
-from engines.emr.protocol import TAG_RUN, Job
+from engines.emr.protocol import TAG_RUN, JobRequest
 from engines.emr.settings import EmrSettings
 
 BOOTSTRAP_NAME = "fruit-features archive"
 
 
 def cluster_name(run: str) -> str:
-    """What the cluster of a run is called: it is found again by it."""
+    """The name of a run's cluster, by which it is found again."""
     return f"fruit-features/{run}"
 
 
-def step_for(job: Job, settings: EmrSettings, published: Published) -> dict[str, Any]:
+def step_for(job: JobRequest, settings: EmrSettings, published: Published) -> dict[str, Any]:
     """The step that runs `job`, as AddJobFlowSteps takes it."""
     python = f"{settings.unpack_folder}/bin/python"
     conf = {
@@ -26,7 +26,7 @@ def step_for(job: Job, settings: EmrSettings, published: Published) -> dict[str,
         "spark.executorEnv.AWS_DEFAULT_REGION": settings.region,
     }
     options = [part for name, value in conf.items() for part in ("--conf", f"{name}={value}")]
-    # A cluster that works is not idle, and a step has no time limit of its own: `timeout` is one.
+    # EMR has no time limit for a step, and a working cluster is not idle: `timeout` sets the limit.
     limit = ["timeout", "--kill-after=60", f"{settings.timeout_minutes}m"]
     return {
         "Name": str(job.name),
@@ -47,7 +47,7 @@ def step_for(job: Job, settings: EmrSettings, published: Published) -> dict[str,
 
 
 def cluster_for(run: str, settings: EmrSettings, published: Published) -> dict[str, Any]:
-    """The cluster for a run, as RunJobFlow takes it: it ends by itself when idle, and grows no further than allowed."""
+    """The cluster for a run, as RunJobFlow takes it. It terminates itself when idle, and its size is limited."""
     instances: dict[str, Any] = {
         "InstanceGroups": [
             {
@@ -90,7 +90,7 @@ def cluster_for(run: str, settings: EmrSettings, published: Published) -> dict[s
         "StepConcurrencyLevel": 1,
         "VisibleToAllUsers": True,
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_minutes * 60},
-        # Grows with the executors that a stage asks for, and no further.
+        # The cluster grows with the executors that a stage asks for, up to this limit.
         "ManagedScalingPolicy": {
             "ComputeLimits": {
                 "UnitType": "Instances",

@@ -1,4 +1,4 @@
-"""What a person, or a hook of the flow, does about a run's jobs from another process: stop, status, logs, cost."""
+"""Looks at a run's jobs and stops them from outside the run: for `fruits emr` and the flow's hooks."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def jobs_of(runner: JobRunner, run: str) -> list[JobStatus]:
 def stop_run(engine: str, settings: EmrSettings, run: str) -> list[str]:
     """Cancel every job of the run that may cost money, and terminate a cluster created for it; returns their ids.
 
-    Jobs that are ending already are left alone, so two who stop one run make one call. What cannot be stopped keeps
-    nothing else from being stopped; then its error is raised.
+    Jobs that are ending already are not cancelled again. If a job cannot be stopped, the others are stopped
+    nevertheless, and its error is raised at the end.
     """
     runner = open_runner(engine, settings)
     stopped = []
@@ -55,7 +55,7 @@ def stop_run(engine: str, settings: EmrSettings, run: str) -> list[str]:
 
 
 def run_cost(engine: str, settings: EmrSettings, run: str) -> dict[str, str | float]:
-    """Billed hours and cost of a run, as AWS says now."""
+    """Billed hours and cost of a run, as far as AWS reports them now."""
     runner = open_runner(engine, settings)
     jobs_of(runner, run)
     return cost_record(settings, engine, runner.billed(run))

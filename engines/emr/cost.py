@@ -1,4 +1,4 @@
-"""Money: prices from a dated file, an estimate before, and the cost of what AWS billed after."""
+"""Costs: prices from a dated file, the estimate before a run, and the cost of what AWS billed afterwards."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 from engines.core.errors import InputError
 from engines.emr.protocol import Billed
 from engines.emr.settings import EmrSettings
-from engines.emr.sizing import Size, minutes_for, size_for
-
-SERVERLESS_PRICES = ("vcpu_hour", "memory_gb_hour", "storage_gb_hour")
+from engines.emr.sizing import minutes_for, size_for
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """US dollars an hour, by name: SERVERLESS_PRICES, or instance types. `date`: when the file was written."""
+    """US dollars an hour, by name: `vcpu_hour`, `memory_gb_hour` and `storage_gb_hour`, or instance types.
+
+    `date`: when the price file was written.
+    """
 
     date: str
-    source: str
     hour: dict[str, float]
 
     def cost(self, billed: Billed, instance_type: str = "") -> float | None:
-        """What `billed` costs, or None when a price that it needs is not known."""
+        """What `billed` costs, or None if a price that it needs is not known."""
         needed = {
             "vcpu_hour": billed.vcpu_hours,
             "memory_gb_hour": billed.memory_gb_hours,
@@ -45,10 +45,6 @@ class Estimate:
     minutes: float
     cost: float | None
 
-    def __add__(self, other: Estimate) -> Estimate:
-        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
-        return Estimate(self.billed + other.billed, self.minutes + other.minutes, cost)
-
     def __str__(self) -> str:
         hours = (
             f"{self.billed.instance_hours:.2f} instance hours"
@@ -60,34 +56,30 @@ class Estimate:
 
 
 def load_prices(settings: EmrSettings, engine: str) -> Prices:
-    """Prices of the settings' region for `emr-serverless` or `emr-cluster`; single ones overridden by the settings."""
+    """Prices of the settings' region for `emr-serverless` or `emr-cluster`; `settings.prices` override single ones."""
     table = _price_file()
     kind = engine.removeprefix("emr-")
     hour = table.get(settings.region, {}).get(kind, {})
     if kind == "serverless":
         hour = hour.get(settings.architecture, {})
-    overridden = settings.prices or {}
-    source = "settings" if overridden else table["source"]
-    return Prices(str(table["date"]), source, {**hour, **overridden})
+    return Prices(str(table["date"]), {**hour, **(settings.prices or {})})
 
 
-def estimate_stages(
-    settings: EmrSettings, engine: str, stages: list[str], images: int, shards: int, size: Size | None = None
-) -> Estimate:
-    """What these stages are likely to cost for `images` in `shards`; of `size`, or the size derived from them.
+def estimate_stages(settings: EmrSettings, engine: str, stages: list[str], images: int, shards: int) -> Estimate:
+    """What these stages are likely to cost for `images` in `shards`.
 
-    On a cluster every instance is paid for all the time, including about eight minutes until it is ready.
+    On a cluster every instance is billed from the request to the end, including the minutes until it is ready.
     """
     prices = load_prices(settings, engine)
     billed, total = Billed(), 0.0
     largest = 0
     for stage in stages:
-        of_stage = size or size_for(settings, stage, images, shards)
-        minutes = minutes_for(settings, stage, images, shards, of_stage)
+        size = size_for(settings, stage, images, shards)
+        minutes = minutes_for(settings, stage, images, shards, size)
         total += minutes
-        largest = max(largest, of_stage.executors)
+        largest = max(largest, size.executors)
         if engine == "emr-serverless":
-            billed += Billed(of_stage.vcpus * minutes / 60, of_stage.memory_gb * minutes / 60)
+            billed += Billed(size.vcpus * minutes / 60, size.memory_gb * minutes / 60)
     if engine == "emr-cluster":
         total += CLUSTER_START_MINUTES
         billed = Billed(instance_hours=(1 + largest) * total / 60)
@@ -95,11 +87,11 @@ def estimate_stages(
 
 
 CLUSTER_START_MINUTES = 8.0
-"""Assumed of EMR on EC2, from the request to the first step. Not measured on AWS."""
+"""Assumed time on EMR on EC2 from the request to the first step. Not measured on AWS."""
 
 
 def check_max_cost(settings: EmrSettings, estimate: Estimate, spent: float | None) -> None:
-    """Raise InputError when what was spent and what is estimated exceed `max_cost`, or when no price is known."""
+    """Raise InputError if what was spent plus the estimate exceeds `max_cost`, or if a price is not known."""
     if settings.max_cost is None:
         return
     if estimate.cost is None or spent is None:
@@ -116,7 +108,7 @@ def check_max_cost(settings: EmrSettings, estimate: Estimate, spent: float | Non
 
 
 def cost_record(settings: EmrSettings, engine: str, billed: Billed | None) -> dict[str, str | float]:
-    """Billed hours, and their cost with the date of the prices, as they stand in run.json."""
+    """Billed hours and their cost, with the date of the prices, as run.json has them."""
     if billed is None:
         return {"billed": "not reported by AWS yet: see `fruits emr cost`"}
     prices = load_prices(settings, engine)

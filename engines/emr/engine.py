@@ -1,4 +1,4 @@
-"""The engines that have each stage run on EMR: submit a job, watch it, read its report from the output."""
+"""The engines that run each stage on EMR: submit a job, watch it, read its report from the output."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import ClassVar, TypeVar
 
 from engines.base import (
+    STAGES,
     Engine,
     FeaturizeReport,
     FeaturizeRequest,
@@ -30,7 +31,7 @@ from engines.emr.calls import LOGGER, Aws
 from engines.emr.cluster import ClusterRunner
 from engines.emr.cost import check_max_cost, cost_record, estimate_stages, load_prices
 from engines.emr.preflight import preflight
-from engines.emr.protocol import Billed, Job, JobName, JobRunner, output_tag
+from engines.emr.protocol import Billed, JobName, JobRequest, JobRunner, output_tag
 from engines.emr.serverless import ServerlessRunner
 from engines.emr.settings import EmrSettings, load_settings
 from engines.emr.sizing import size_for
@@ -39,16 +40,19 @@ from engines.emr.watch import read_report, watch
 Request = IndexRequest | FeaturizeRequest | FitRequest | ProjectRequest
 Report = TypeVar("Report", IndexReport, FeaturizeReport, FitReport, ProjectReport)
 
-_AFTER = {"index": [], "featurize": ["fit_pca", "project"], "fit_pca": ["project"], "project": []}
-"""What follows a stage, as far as the number of images is known when it starts."""
+
+def _after(stage: str) -> list[str]:
+    """What follows a stage, as far as the number of images is known when it starts."""
+    stages = list(STAGES)
+    return [] if stage == "index" else stages[stages.index(stage) + 1 :]
 
 
 class EmrEngine(Engine):
-    """A job per stage, by a JobRunner.
+    """Runs one job per stage, by a JobRunner.
 
-    `run` tells this run's jobs from others': the same run, started again, attaches to its running job. The caller holds
-    the output's lease, so whatever another run has left running there is an orphan, and is cancelled. However a stage
-    is left, its job has ended or was cancelled.
+    `run` identifies the run that jobs belong to: started again, a run attaches to its job that is still running. The
+    caller holds the output's lease, so any other run's job on that output is an orphan, and is cancelled. When a stage
+    returns or raises, its job has ended or was cancelled.
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class EmrEngine(Engine):
         self._checked = False
         self._job: str | None = None
         self._started = Billed()
-        """Estimated for the jobs that were started here."""
+        """The estimate for the jobs that this process started."""
         self._facts: dict[str, str | float] = {}
 
     @abstractmethod
@@ -104,23 +108,23 @@ class EmrEngine(Engine):
         return self._run_stage("project", request, ProjectReport, sum(shard.count for shard in shards), len(shards))
 
     def describe(self) -> Mapping[str, str | float]:
-        """See Engine: where the jobs ran, which archive, and what AWS billed."""
+        """See Engine: where the jobs ran, with which archive, and what AWS billed."""
         try:
             billed = cost_record(self.settings, self.name, self._billed_when_known())
         except FruitsError as error:
-            # The results are there: what they cost can be asked for later.
+            # The results are complete; their cost can be looked up later.
             billed = {"billed": f"could not be read ({error.message}): see `fruits emr cost {self.run}`"}
         return {"run": self.run, "region": self.settings.region, **self.runner.describe(), **self._facts, **billed}
 
     def close(self) -> None:
-        """See Engine: cancels a job that is still running, and ends what the runner created."""
+        """See Engine: cancels a job that is still running, and stops what the runner created."""
         try:
             self._cancel()
         finally:
             self.runner.close()
 
     def _check(self, source: str, output: str) -> None:
-        """Once per engine: the preflight, then whatever another run left behind."""
+        """Once per engine: run the preflight, then cancel the jobs of other runs on this output."""
         if self._checked:
             return
         for line in preflight(self.settings, self._aws, self._artifacts, self.runner, source, output):
@@ -154,14 +158,14 @@ class EmrEngine(Engine):
             self._check_cost(stage, images, shards)
             size = size_for(self.settings, stage, images, shards)
             LOGGER.info("%s: %d executors of %d vCPU", stage, size.executors, size.executor_cores)
-            order = {
+            argument = {
                 "stage": stage,
                 "request": asdict(request),
                 "report_key": name.report_key,
                 "progress_key": name.progress_key,
                 "region": self.settings.region,
             }
-            self._job = self._submit(Job(name, [json.dumps(order)], size))
+            self._job = self._submit(JobRequest(name, [json.dumps(argument)], size))
             LOGGER.info(
                 "%s: job %s submitted; `fruits emr status %s` links to its Spark UI", stage, self._job, self.run
             )
@@ -171,12 +175,12 @@ class EmrEngine(Engine):
         finally:
             self._cancel()
         self._facts[f"{stage}_job"] = status.id
-        left = read_report(self.runner, status, name, request.output)
-        self._facts.update(left.get("facts", {}))
-        return report(**left["report"])
+        result = read_report(self.runner, status, name, request.output)
+        self._facts.update(result.get("facts", {}))
+        return report(**result["report"])
 
-    def _submit(self, job: Job) -> str:
-        """Submit the job. When that fails, AWS may have accepted it all the same: then it is cancelled."""
+    def _submit(self, job: JobRequest) -> str:
+        """Submit the job. If that fails but AWS has accepted the job nevertheless, cancel it."""
         try:
             return self.runner.submit(job)
         except BaseException as error:
@@ -185,30 +189,30 @@ class EmrEngine(Engine):
                     if found.name == job.name and found.state.active:
                         self.runner.cancel(found.id)
             except FruitsError as second:
-                error.add_note(f"whether AWS accepted the job could not be found out: {second}")
+                error.add_note(f"it is not known whether AWS accepted the job: {second}")
             raise
 
     def _check_cost(self, stage: str, images: int, shards: int) -> None:
-        estimate = estimate_stages(self.settings, self.name, [stage, *_AFTER[stage]], images, shards)
-        what = f"{stage} of {images:,} images, and what follows" if _AFTER[stage] else stage
+        estimate = estimate_stages(self.settings, self.name, [stage, *_after(stage)], images, shards)
+        what = f"{stage} of {images:,} images, and what follows" if _after(stage) else stage
         LOGGER.info("estimate for %s: %s", what, estimate)
         if self.settings.max_cost is not None:
             billed = self.runner.billed(self.run)
-            # What AWS has not said yet counts as it was estimated.
+            # Until AWS reports the bill, the estimate counts.
             known = self._started if billed is None else billed
             spent = load_prices(self.settings, self.name).cost(known, self.settings.instance_type)
             check_max_cost(self.settings, estimate, spent)
             self._started += estimate_stages(self.settings, self.name, [stage], images, shards).billed
 
     def _cancel(self) -> None:
-        """Cancel the job that was submitted and is not known to have ended. `close` tries again what fails here."""
+        """Cancel the submitted job unless it is known to have ended. If that fails, `close` tries again."""
         if self._job is not None:
             LOGGER.warning("cancelling the job %s", self._job)
             self.runner.cancel(self._job)
             self._job = None
 
     def _billed_when_known(self) -> Billed | None:
-        """What AWS bills; it says so some time after a job's end, so this waits up to log_wait_seconds."""
+        """What AWS bills. AWS reports it some time after a job's end, so this waits up to `log_wait_seconds`."""
         deadline = time.monotonic() + self.settings.log_wait_seconds
         while True:
             billed = self.runner.billed(self.run)
@@ -218,7 +222,7 @@ class EmrEngine(Engine):
 
 
 class EmrServerlessEngine(EmrEngine):
-    """EMR Serverless: no cluster to wait for or to forget."""
+    """EMR Serverless: jobs on an application that exists already."""
 
     name: ClassVar[str] = "emr-serverless"
 
@@ -227,7 +231,7 @@ class EmrServerlessEngine(EmrEngine):
 
 
 class EmrClusterEngine(EmrEngine):
-    """EMR on EC2: a cluster of its own, terminated at the end, or a given one."""
+    """EMR on EC2: steps on a cluster created for the run and terminated at its end, or on a given one."""
 
     name: ClassVar[str] = "emr-cluster"
 

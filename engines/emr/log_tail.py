@@ -1,4 +1,4 @@
-"""The tail of a log that AWS delivers to S3 after a job's end."""
+"""Reads the end of a log, which AWS delivers to S3 after a job has ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _PAUSE = 3.0
 
 
 def read_log_tail(aws: Aws, folder: str, names: tuple[str, ...], wait_seconds: float) -> str:
-    """The last lines of the first of `names` that says anything, waiting for delivery up to `wait_seconds`.
+    """The last lines of the first of `names` that is not empty, after waiting up to `wait_seconds` for delivery.
 
-    A log that cannot be had is said in one line, and never hides the failure it would explain.
+    If the log cannot be read, the answer is one line that says why. It raises nothing for that, because the caller is
+    reporting another failure.
     """
     deadline = time.monotonic() + wait_seconds
     while True:

@@ -1,4 +1,4 @@
-"""What is checked before the first job, so that mistakes show before anything costs money."""
+"""Checks before the first job, so that mistakes show before anything costs money."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ import json
 from urllib.parse import unquote
 
 from engines.core.errors import InputError
-from engines.emr.archive import Artifacts, Manifest, code_digest
+from engines.core.networks.model import library_versions
+from engines.emr.archive import Artifacts, Manifest, code_digest, newer_glibc
 from engines.emr.calls import DENIED, MISSING, Aws, AwsCallError, refused, split_s3
 from engines.emr.protocol import JobRunner
-from engines.emr.settings import EmrSettings
-
-RELEASES = {
-    "emr-7.": ("3.5", ("3.11",)),
-    "emr-spark-8.": ("4.0", ("3.11", "3.12", "3.13")),
-}
-"""Prefix of the release label -> the line of Spark that it has, and the minor versions of Python that line is tested
-with here. PySpark is the release's own: the archive has none, so one archive serves both lines."""
+from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 
 
 def preflight(
     settings: EmrSettings, aws: Aws, artifacts: Artifacts, runner: JobRunner, source: str, output: str
 ) -> list[str]:
-    """Check credentials, buckets, archive, application or cluster, and roles; returns a line about each.
+    """Check credentials, buckets, archive, application or cluster, and roles. Returns a line about each.
 
-    Raises InputError for the first one that cannot work, with what to do.
+    Raises InputError for the first that cannot work, with what to do.
     """
     lines = [_check_identity(aws)]
     locations = {"source": source, "output": output, "artifacts": settings.artifacts}
@@ -42,43 +36,19 @@ def preflight(
     return lines + runner.check(manifest)
 
 
-def check_release(label: str, manifest: Manifest) -> str:
-    """The release and its line of Spark, in words.
-
-    Raises InputError for a release of no line that is tested here, and for an archive whose Python is none that the
-    line's PySpark works with.
-    """
-    line = next((line for prefix, line in RELEASES.items() if label.startswith(prefix)), None)
-    if line is None:
-        raise InputError(
-            f"unknown release label {label}",
-            "Use one of " + ", ".join(f"{prefix}x (Spark {spark})" for prefix, (spark, _) in RELEASES.items()) + ".",
-        )
-    spark, pythons = line
-    minor = ".".join(manifest.python.split(".")[:2])
-    if minor not in pythons:
-        raise InputError(
-            f"the archive {manifest.name} has Python {minor}, but {label} takes {', '.join(pythons)}",
-            f"Build it with Python {pythons[0]} (`make emr-package`) and upload it with `fruits emr push`.",
-        )
-    return f"{label} (Spark {spark})"
-
-
 def check_role(aws: Aws, role: str, service: str, setting: str) -> str:
     """A line about a role. Raises InputError when it does not exist, or does not trust `service`."""
     if not role:
         raise InputError(
             f"no role was given as {setting}",
-            f"Set {setting} in the [emr] table: the stack of deployments/emr prints it.",
+            f"Set {setting} in the [emr] table: {SETTINGS_OUTPUT}.",
         )
     name = role.rsplit("/", 1)[-1]
     try:
         answer = aws.call("iam", "get_role", RoleName=name)
     except AwsCallError as error:
         if error.code in MISSING:
-            raise InputError(
-                f"the role {role} does not exist", f"Check {setting}: the stack of deployments/emr prints it."
-            ) from error
+            raise InputError(f"the role {role} does not exist", f"Check {setting}: {SETTINGS_OUTPUT}.") from error
         if error.code in DENIED:
             return f"role {name}: not checked, iam:GetRole is not allowed; AWS checks it when the job is started"
         raise refused(error, f"the role {role} cannot be looked up", f"Check {setting}.") from error
@@ -131,14 +101,21 @@ def _check_manifest(manifest: Manifest, settings: EmrSettings) -> None:
     again = "Build it anew with `make emr-package` and upload it with `fruits emr push`."
     if manifest.code != code_digest():
         raise InputError(f"the archive {manifest.name} was built from other code of the engines than runs here", again)
-    if _numbers(manifest.glibc) > _numbers(settings.glibc):
+    here = library_versions("litert")  # the runtime of every job on EMR
+    different = [
+        f"{package} {manifest.libraries.get(package, 'of no known version')} and not {number}"
+        for package, number in here.items()
+        if manifest.libraries.get(package) != number
+    ]
+    if different:
+        raise InputError(
+            f"the archive {manifest.name} has {', '.join(different)} as here: its jobs would refuse the model",
+            f"Install what uv.lock has (`make setup`). {again}",
+        )
+    if newer_glibc(manifest.glibc, settings.glibc):
         raise InputError(
             f"the archive {manifest.name} needs glibc {manifest.glibc}, but the workers have {settings.glibc}: its "
             f"interpreter is {manifest.interpreter}",
             "Build it where uv can download its standalone interpreter, or on Amazon Linux 2023; or set glibc in the "
             "[emr] table when a custom image has a later one.",
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in version.split("."))

@@ -1,4 +1,4 @@
-"""What both ways of running a job on EMR have in common: submit, poll, cancel, logs, find."""
+"""What EMR Serverless and EMR on EC2 have in common: jobs, their names and states, and the operations on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAG_OUTPUT = "fruit-features:output"
 
 
 class State(StrEnum):
-    """A job as the engine sees it."""
+    """The state of a job, the same for both services."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -32,18 +32,18 @@ class State(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether it may cost money and nobody has asked it to stop."""
+        """Whether the job may cost money and nobody has asked it to stop."""
         return self in (State.WAITING, State.RUNNING)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing runs any more."""
+        """Whether nothing of the job runs any more."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
 class JobName:
-    """Who a job belongs to. It is the job's name on AWS, because listings show names and no tags."""
+    """Which run and stage a job belongs to. It is the job's name on AWS, because listings show names but no tags."""
 
     run: str
     stage: str
@@ -56,12 +56,12 @@ class JobName:
 
     @property
     def token(self) -> str:
-        """The client token: equal for every try to start this very job, so AWS starts it once."""
+        """The client token: the same for every attempt to start this job, so AWS starts it only once."""
         return hashlib.sha256(str(self).encode()).hexdigest()
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags of the job: for people, for policies, and to split the bill."""
+        """The job's tags, for people, policies and the allocation of costs."""
         return {TAG_RUN: self.run, TAG_STAGE: self.stage, TAG_OUTPUT: self.output}
 
     @property
@@ -76,14 +76,14 @@ class JobName:
 
     @classmethod
     def parse(cls, text: str) -> JobName | None:
-        """The inverse of `str`; None for the name of anything else."""
+        """The inverse of `str`; None for a name that is not of this project."""
         match = re.fullmatch(r"fruit-features/([\w.-]+)/(\w+)/(\d+)/([0-9a-f]+)", text)
         return cls(match[1], match[2], int(match[3]), match[4]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One stage to run: its name, the arguments of the entry point, and how large."""
+class JobRequest:
+    """One stage to run as a job: the job's name, the arguments of the entry point, and the job's size."""
 
     name: JobName
     arguments: list[str]
@@ -92,7 +92,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """What AWS bills, as AWS says it (Serverless), or instance hours (EC2)."""
+    """What AWS bills: the resources that it reports (Serverless), or instance hours (EC2)."""
 
     vcpu_hours: float = 0.0
     memory_gb_hours: float = 0.0
@@ -110,7 +110,7 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What AWS says about a job now. `aws_state` and `detail` are in its words; `billed` is None until it is known."""
+    """A job's state now. `aws_state` and `detail` are as AWS gives them; `billed` is None until AWS reports it."""
 
     id: str
     name: JobName
@@ -123,12 +123,12 @@ class JobStatus:
 class JobRunner(Protocol):
     """Runs jobs on one application or cluster. Every method raises FruitsError only."""
 
-    def submit(self, job: Job) -> str:
-        """Start the job and return its id; when a job of this name is there already, return that one's."""
+    def submit(self, job: JobRequest) -> str:
+        """Start the job and return its id. If a job of this name exists already, return the id of that one."""
         ...
 
     def adopt(self, job_id: str) -> None:
-        """Take over a job that a former process of this run started, and what was created for it."""
+        """Take over a job that an earlier process of this run started, with whatever was created for it."""
         ...
 
     def poll(self, job_id: str) -> JobStatus:
@@ -140,38 +140,38 @@ class JobRunner(Protocol):
         ...
 
     def logs(self, job_id: str) -> str:
-        """The tail of the driver's log, or one line that says why it cannot be had."""
+        """The end of the driver's log, or one line that says why it cannot be read."""
         ...
 
     def find(self) -> list[JobStatus]:
-        """All jobs of this project of the last seven days, the longest that one may run; oldest first."""
+        """All jobs of this project of the last seven days (the longest time a job may run), oldest first."""
         ...
 
     def dashboard(self, job_id: str) -> str:
-        """A link to the Spark UI. It lets in whoever has it: show it to the person who asked, and log it nowhere."""
+        """A link to the Spark UI. Whoever has it is let in: show it only to the person who asked, and never log it."""
         ...
 
     def stop_leftovers(self, run: str) -> list[str]:
-        """Stop what `run` started besides its jobs, such as a cluster; returns the ids."""
+        """Stop what `run` started besides its jobs, such as a cluster. Returns the ids."""
         ...
 
     def billed(self, run: str) -> Billed | None:
-        """What AWS bills for the whole run so far; None while it has not said so of a job that has ended."""
+        """What AWS bills for the whole run so far; None while the bill of an ended job is not known."""
         ...
 
     def check(self, manifest: Manifest) -> list[str]:
-        """Check what this runner needs before anything is started; returns a line about each. Raises InputError."""
+        """Check what this runner needs before anything is started. Returns a line about each; raises InputError."""
         ...
 
     def describe(self) -> dict[str, str | float]:
-        """Facts about where jobs run, for the run record."""
+        """Where jobs run, for the run record."""
         ...
 
     def close(self) -> None:
-        """Stop what this runner created, or may have created when the answer was lost. May be called twice."""
+        """Stop what this runner created, even if the answer to the request was lost. May be called twice."""
         ...
 
 
 def output_tag(output: str) -> str:
-    """A short digest of an output's location, however it is spelled: jobs that write to one place are found by it."""
+    """A short digest of an output's location, however it is spelled. It finds the jobs that write to that place."""
     return hashlib.sha256(normalize_location(output).encode()).hexdigest()[:16]

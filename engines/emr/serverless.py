@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engines.core.errors import InputError, StageError
 from engines.emr.archive import Artifacts, Manifest
-from engines.emr.calls import Aws, AwsCallError, refused
+from engines.emr.calls import LOGGER, Aws, AwsCallError, refused
 from engines.emr.log_tail import read_log_tail
-from engines.emr.preflight import check_release, check_role
-from engines.emr.protocol import Billed, Job, JobName, JobStatus, State
-from engines.emr.settings import EmrSettings
-from engines.emr.sizing import shrink_to
+from engines.emr.preflight import check_role
+from engines.emr.protocol import Billed, JobName, JobRequest, JobStatus, State
+from engines.emr.quota import account_limit
+from engines.emr.releases import check_release
+from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
+from engines.emr.sizing import Limit, shrink_to, size_for
 
 SERVICE = "emr-serverless"
 
@@ -20,7 +23,7 @@ DRIVER_VARIABLE = "spark.emr-serverless.driverEnv"
 EXECUTOR_VARIABLE = "spark.executorEnv"
 
 LONGEST_RUN = timedelta(days=7)
-"""The most that executionTimeoutMinutes may be."""
+"""The largest executionTimeoutMinutes that StartJobRun takes."""
 
 _STATES = {
     "SUBMITTED": State.WAITING,
@@ -39,19 +42,22 @@ PYTHON = "./environment/bin/python"
 
 
 class ServerlessRunner:
-    """JobRunner of one application. It starts by itself with the first job and stops when idle (see the template)."""
+    """JobRunner of one application, which starts with its first job and stops when idle (see the template)."""
 
     def __init__(self, settings: EmrSettings, aws: Aws, artifacts: Artifacts) -> None:
         self._settings = settings
         self._aws = aws
         self._artifacts = artifacts
+        self._quota: tuple[Limit | None, str] | None = None
 
-    def submit(self, job: Job) -> str:
-        """See JobRunner. The client token makes AWS return the running job when this one was already accepted."""
+    def submit(self, job: JobRequest) -> str:
+        """See JobRunner. Because of the client token, AWS answers a repeated request with the job it started first."""
         size = job.size
-        capacity = self.application().get("maximumCapacity")
-        if capacity:
-            size = shrink_to(size, _number(capacity["cpu"]), _number(capacity["memory"]))
+        for limit in self._limits(self.application()):
+            allowed = shrink_to(size, limit)
+            if allowed != size:
+                LOGGER.info("%d executors and not %d, because of %s", allowed.executors, size.executors, limit)
+            size = allowed
         archive = self._artifacts.current()
         parameters = " ".join(
             f"--conf {name}={value}" for name, value in self._conf(archive.url, size.spark_conf()).items()
@@ -60,7 +66,7 @@ class ServerlessRunner:
             answer = self._aws.call(
                 SERVICE,
                 "start_job_run",
-                applicationId=self._settings.application_id,
+                applicationId=self._application_id,
                 clientToken=job.name.token,
                 executionRoleArn=self._settings.execution_role,
                 name=str(job.name),
@@ -78,7 +84,7 @@ class ServerlessRunner:
                 },
             )
         except AwsCallError as error:
-            # A client token that was used with other parameters: the job was started, when there was less to do, say.
+            # The client token was used with other parameters before: this job was started then, for less work, say.
             if error.code == "ConflictException" and (found := self._active(job.name)):
                 return found
             raise refused(
@@ -103,14 +109,12 @@ class ServerlessRunner:
         }
 
     def adopt(self, job_id: str) -> None:
-        """See JobRunner: nothing was created for it."""
+        """See JobRunner: nothing besides the job was created."""
 
     def poll(self, job_id: str) -> JobStatus:
         """See JobRunner."""
         try:
-            answer = self._aws.call(
-                SERVICE, "get_job_run", applicationId=self._settings.application_id, jobRunId=job_id
-            )
+            answer = self._aws.call(SERVICE, "get_job_run", applicationId=self._application_id, jobRunId=job_id)
         except AwsCallError as error:
             raise refused(error, f"the job {job_id} cannot be read", "Check the application's id.") from error
         run = answer["jobRun"]
@@ -124,10 +128,10 @@ class ServerlessRunner:
     def cancel(self, job_id: str) -> None:
         """See JobRunner."""
         try:
-            self._aws.call(SERVICE, "cancel_job_run", applicationId=self._settings.application_id, jobRunId=job_id)
+            self._aws.call(SERVICE, "cancel_job_run", applicationId=self._application_id, jobRunId=job_id)
         except AwsCallError as error:
             if not self.poll(job_id).state.active:
-                return  # AWS refuses to cancel what has ended meanwhile, or was cancelled by someone else
+                return  # AWS refuses because the job has ended meanwhile, or somebody else cancelled it
             raise refused(
                 error,
                 f"the job {job_id} could not be cancelled",
@@ -140,16 +144,15 @@ class ServerlessRunner:
         return read_log_tail(self._aws, folder, ("stderr.gz", "stdout.gz"), self._settings.log_wait_seconds)
 
     def find(self) -> list[JobStatus]:
-        """See JobRunner. Billed resources come with `poll` only."""
+        """See JobRunner. AWS gives billed resources only for a single job, see `poll`."""
         found = []
         try:
-            for run in self._aws.pages(
+            for run in self._aws.items(
                 SERVICE,
                 "list_job_runs",
-                "jobRuns",
-                applicationId=self._settings.application_id,
+                applicationId=self._application_id,
                 createdAtAfter=datetime.now(UTC) - LONGEST_RUN,
-                maxResults=50,
+                PaginationConfig={"PageSize": 50},
             ):
                 name = JobName.parse(run.get("name", ""))
                 if name is not None:
@@ -164,7 +167,7 @@ class ServerlessRunner:
         """See JobRunner."""
         try:
             answer = self._aws.call(
-                SERVICE, "get_dashboard_for_job_run", applicationId=self._settings.application_id, jobRunId=job_id
+                SERVICE, "get_dashboard_for_job_run", applicationId=self._application_id, jobRunId=job_id
             )
         except AwsCallError as error:
             raise refused(
@@ -177,7 +180,7 @@ class ServerlessRunner:
         return []
 
     def billed(self, run: str) -> Billed | None:
-        """See JobRunner: as AWS says it in billedResourceUtilization."""
+        """See JobRunner: the sum of billedResourceUtilization over the run's jobs."""
         total = Billed()
         for job in self.find():
             if job.name.run == run:
@@ -203,9 +206,25 @@ class ServerlessRunner:
                 "Set architecture in the [emr] table, and build and push an archive on such a machine.",
             )
         release = check_release(application["releaseLabel"], manifest)
+        smallest = replace(size_for(self._settings, "index", 0, 0), executors=1)
+        for limit in self._limits(application):
+            shrink_to(smallest, limit)
         note = check_role(self._aws, self._settings.execution_role, "emr-serverless.amazonaws.com", "execution_role")
         where = f"application {self._settings.application_id}: {application['state']}, {release}, {architecture}"
-        return [where, note]
+        return [where, note, self._account_limit()[1]]
+
+    def _limits(self, application: dict[str, Any]) -> list[Limit]:
+        """The application's capacity, if it has one, and the account's quota, if it can be read."""
+        capacity = application.get("maximumCapacity")
+        hint = "Raise the application's maximum capacity (MaximumVcpus of the template), or choose smaller workers."
+        own = [Limit("the capacity", _number(capacity["cpu"]), _number(capacity["memory"]), hint)] if capacity else []
+        quota, _ = self._account_limit()
+        return own if quota is None else [*own, quota]
+
+    def _account_limit(self) -> tuple[Limit | None, str]:
+        if self._quota is None:
+            self._quota = account_limit(self._aws, self._settings.region)
+        return self._quota
 
     def describe(self) -> dict[str, str | float]:
         """See JobRunner."""
@@ -214,15 +233,20 @@ class ServerlessRunner:
     def close(self) -> None:
         """See JobRunner: the application stops by itself when idle."""
 
-    def application(self) -> dict[str, Any]:
-        """What AWS says of the application. Raises InputError for one that is missing or cannot take jobs."""
+    @property
+    def _application_id(self) -> str:
+        """The application's id. Raises InputError if none was given."""
         if not self._settings.application_id:
             raise InputError(
                 "no EMR Serverless application was given",
-                "Set application_id in the [emr] table: the stack of deployments/emr prints it as ApplicationId.",
+                f"Set application_id in the [emr] table: {SETTINGS_OUTPUT}.",
             )
+        return self._settings.application_id
+
+    def application(self) -> dict[str, Any]:
+        """AWS's description of the application. Raises InputError when it is missing or cannot take jobs."""
         try:
-            answer = self._aws.call(SERVICE, "get_application", applicationId=self._settings.application_id)
+            answer = self._aws.call(SERVICE, "get_application", applicationId=self._application_id)
         except AwsCallError as error:
             raise refused(
                 error,
@@ -240,7 +264,7 @@ class ServerlessRunner:
 
 
 def _state(run: dict[str, Any]) -> State:
-    """The job's state; one that is not known here may cost money, so it counts as running."""
+    """The job's state. An unknown one counts as running, because the job may cost money."""
     return _STATES.get(run["state"], State.RUNNING)
 
 

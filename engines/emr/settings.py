@@ -1,11 +1,11 @@
-"""What the EMR engines need to know: plain data, JSON-able, and never a secret."""
+"""The settings of the EMR engines: plain data that JSON can hold, and never a secret."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,33 @@ from engines.core.errors import InputError
 ARCHITECTURES = ("x86_64", "arm64")
 ENVIRONMENT_PREFIX = "FRUITS_EMR_"
 DEFAULT_CONFIG = "fruits.toml"
+WORKERS_GLIBC = "2.34"
+"""The C library of Amazon Linux 2023, which is EMR's image."""
+SETTINGS_OUTPUT = "the output `Settings` of the stack (deployments/emr/template.yaml) is the whole table"
+"""For hints: where a missing setting is to be found."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmrSettings:
     """Where and how large jobs run on EMR. Names are those of the outputs of deployments/emr/template.yaml.
 
-    `artifacts` is the `s3://bucket/prefix` of the archive, the entry point and the logs. Numbers of the sizing that are
-    None are derived from the images, see `engines.emr.sizing`. `prices` overrides single prices of `prices.toml`, in
-    US dollars. `credentials_block` names an AwsCredentials block of Prefect; without it boto3's usual chain is used.
+    `artifacts` is the `s3://bucket/prefix` of the archive, the entry point and the logs. If `executors` is None, their
+    number follows from that of the images, see `engines.emr.sizing`. `prices` overrides single prices of `prices.toml`,
+    in US dollars. `credentials_block` names an AwsCredentials block of Prefect; without it boto3's usual chain is used.
     """
 
     region: str = "us-east-1"
     artifacts: str = ""
     release_label: str = "emr-7.13.0"
     architecture: str = "x86_64"
-    glibc: str = "2.34"
-    """The C library of the workers' image: Amazon Linux 2023 has 2.34; a custom image may have a later one."""
+    glibc: str = WORKERS_GLIBC
+    """The C library of the workers' image. A custom image may have a later one."""
 
     application_id: str = ""
     execution_role: str = ""
 
     cluster_id: str = ""
-    """A running cluster to use; without it emr-cluster creates one, and terminates it."""
+    """A running cluster to use. Without it emr-cluster creates one for each run, and terminates it."""
     service_role: str = ""
     instance_profile: str = ""
     subnet_id: str = ""
@@ -54,7 +58,7 @@ class EmrSettings:
     driver_cores: int = 2
     driver_memory_gb: int = 8
     images_per_vcpu_second: float = 40.0
-    """Assumed of featurize, for sizing and estimate: a vCPU of x86-64 is half a core. Not measured on AWS."""
+    """Assumed rate of featurize, for size and estimate. A vCPU of x86-64 is half a core. Not measured on AWS."""
 
     max_cost: float | None = None
     timeout_minutes: int = 120
@@ -63,9 +67,9 @@ class EmrSettings:
     poll_seconds: float = 5.0
     max_poll_seconds: float = 30.0
     patience_seconds: float = 300.0
-    """How long throttling, lost connections and expired credentials are met with another attempt."""
+    """How long a call is repeated after throttling, lost connections and expired credentials."""
     log_wait_seconds: float = 90.0
-    """How long to wait for what AWS delivers after the end of a job: logs, and billed resources."""
+    """How long to wait for what AWS delivers after the end of a job: the log and the billed resources."""
     prices: dict[str, float] | None = None
     credentials_block: str = ""
 
@@ -83,32 +87,35 @@ def load_settings(
 ) -> EmrSettings:
     """Settings from `overrides`, else FRUITS_EMR_NAME in the environment, else the table [emr] of a TOML file.
 
-    The file is `config`, or FRUITS_CONFIG, or fruits.toml here if there is one. Raises InputError for a file that is
-    missing or no TOML, a name that does not exist, and a value of the wrong kind.
+    The file is `config`, else FRUITS_CONFIG, else fruits.toml in the current folder if there is one. Raises InputError
+    for a file that is missing or no TOML, an unknown name, and a value of the wrong type.
     """
-    values: dict[str, Any] = {}
     path = config or environ.get("FRUITS_CONFIG") or (DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else None)
-    if path is not None:
-        values.update(_read_table(path))
-    known = {field.name for field in fields(EmrSettings)}
-    values.update(
-        {
-            name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
-            for name, value in environ.items()
-            if name.startswith(ENVIRONMENT_PREFIX) and name.removeprefix(ENVIRONMENT_PREFIX).lower() in known
-        }
-    )
-    values.update(overrides or {})
-    return settings_from(values)
+    return _merged(overrides or {}, environ, {} if path is None else _read_table(path))
 
 
 def settings_from(values: Mapping[str, Any]) -> EmrSettings:
-    """Checked settings; text is read as the kind of its field, so that `--emr executors=3` means the number."""
-    kinds = {field.name: str(field.type) for field in fields(EmrSettings)}
-    unknown = sorted(set(values) - set(kinds))
-    if unknown:
-        raise InputError(f"unknown EMR setting: {', '.join(unknown)}", f"Known are: {', '.join(kinds)}.")
-    settings = EmrSettings(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
+    """Checked settings. Text is read as the type of its field, so `--emr executors=3` means the number."""
+    return _merged(values, {}, {})
+
+
+def _merged(overrides: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any]) -> EmrSettings:
+    try:
+        # Here, as workers import this module, and need no pydantic.
+        from engines.emr.settings_sources import merge_settings
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"EMR settings need the package {error.name}, which is not installed", "Install fruit-features[aws]."
+        ) from error
+    values = merge_settings(EmrSettings, ENVIRONMENT_PREFIX, overrides, environ, table)
+    values["artifacts"] = values["artifacts"].rstrip("/")
+    settings = EmrSettings(**values)
+    _check(settings)
+    return settings
+
+
+def _check(settings: EmrSettings) -> None:
+    """Raise InputError for a value outside of its range."""
     if settings.architecture not in ARCHITECTURES:
         raise InputError(
             f"unknown architecture {settings.architecture!r}", f"Choose one of: {', '.join(ARCHITECTURES)}."
@@ -123,7 +130,6 @@ def settings_from(values: Mapping[str, Any]) -> EmrSettings:
         raise InputError(f"idle_minutes cannot be {settings.idle_minutes}", "EMR takes 1 to 10,080 (7 days).")
     if settings.max_cost is not None and not settings.max_cost > 0:
         raise InputError(f"max_cost cannot be {settings.max_cost:g}", "Give US dollars, such as 5.")
-    return settings
 
 
 def _read_table(path: str) -> dict[str, Any]:
@@ -136,23 +142,3 @@ def _read_table(path: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise InputError(f"`emr` in {path} is not a table", "Write [emr] above the settings.")
     return table
-
-
-def _typed(name: str, kind: str, value: Any) -> Any:
-    """`value` as the declared kind of the field."""
-    optional = kind.endswith(" | None")
-    kind = kind.removesuffix(" | None")
-    if optional and (value is None or value == ""):
-        return None
-    try:
-        if kind == "int" and not isinstance(value, bool) and int(value) == float(value):
-            return int(value)
-        if kind == "float" and not isinstance(value, bool):
-            return float(value)
-        if kind == "str" and isinstance(value, str):
-            return value.rstrip("/") if name == "artifacts" else value
-        if kind.startswith("dict") and isinstance(value, Mapping):
-            return {str(key): float(price) for key, price in value.items()}
-    except (TypeError, ValueError):
-        pass  # said below, with the name of the setting
-    raise InputError(f"the EMR setting {name} cannot be {value!r}", f"It is of the kind {kind}.")

@@ -1,4 +1,4 @@
-"""How large a job is: executors from the images of a stage, within what EMR offers."""
+"""The size of a job: how many executors a stage needs for its images, within what EMR offers."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from engines.core.errors import InputError
 from engines.emr.settings import EmrSettings
 
 TARGET_MINUTES = 5.0
-"""Work each core should have: less, and starting the workers costs more than their work."""
+"""The work that each core should get. With less, starting the workers costs more than their work."""
 
 START_MINUTES = 2.0
-"""Assumed from the submission of a job to its first task, billed for all workers. Not measured on AWS."""
+"""Assumed time from a job's submission to its first task, billed for all workers. Not measured on AWS."""
 
 IMAGES_PER_SECOND = {"index": 1000.0, "fit_pca": 4000.0, "project": 2000.0}
-"""Assumed of the light stages, per vCPU, dominated by reading and writing S3; index lists on the driver alone."""
+"""Assumed rates of the other stages, per vCPU. They mostly read and write S3; index runs on the driver alone."""
 
 WORKER_MEMORY_GB = {1: (2, 8, 1), 2: (4, 16, 1), 4: (8, 30, 1), 8: (16, 60, 4), 16: (32, 120, 8)}
 """vCPU -> least, most and step of a worker's memory on EMR Serverless.
 docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/app-behavior.html, "Supported worker configurations"."""
 
-DISK_GB = 20
-"""Ephemeral storage per worker that is included in the price."""
-
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Executors and the shape of driver and executor; memory in GB is a worker's whole memory."""
+    """The number of executors, and the cores and memory of driver and executor. Memory is a worker's whole memory."""
 
     executors: int
     executor_cores: int
@@ -46,9 +43,9 @@ class Size:
         return self.driver_memory_gb + self.executors * self.executor_memory_gb
 
     def spark_conf(self) -> dict[str, str]:
-        """The properties of Spark that make this size; no dynamic allocation, so it is also the most that is billed.
+        """The Spark properties for this size. Without dynamic allocation, it is also the most that can be billed.
 
-        Python and LiteRT work outside of the JVM: most of a worker's memory is overhead in Spark's terms.
+        Python and LiteRT work outside of the JVM: most of a worker's memory is what Spark calls overhead.
         """
         executor_heap = max(1, self.executor_memory_gb // 4)
         driver_heap = max(1, self.driver_memory_gb // 4)
@@ -65,7 +62,7 @@ class Size:
 
 
 def size_for(settings: EmrSettings, stage: str, images: int, shards: int) -> Size:
-    """The size of a stage over `images` in `shards`: about five minutes of work per core, a shard per core at least.
+    """The size for a stage over `images` in `shards`: about TARGET_MINUTES of work and at least a shard per core.
 
     Raises InputError for a worker shape that EMR Serverless does not have.
     """
@@ -90,7 +87,7 @@ def size_for(settings: EmrSettings, stage: str, images: int, shards: int) -> Siz
 
 
 def rate(settings: EmrSettings, stage: str) -> float:
-    """Images a second and vCPU that a stage is assumed to do."""
+    """The assumed rate of a stage, in images a second and vCPU."""
     return settings.images_per_vcpu_second if stage == "featurize" else IMAGES_PER_SECOND[stage]
 
 
@@ -113,15 +110,29 @@ def check_worker(role: str, cores: int, memory_gb: int) -> None:
         )
 
 
-def shrink_to(size: Size, vcpus: float, memory_gb: float) -> Size:
-    """The size with so many executors fewer that it fits the capacity. Raises InputError when not even one fits."""
-    by_cpu = (vcpus - size.driver_cores) // size.executor_cores
-    by_memory = (memory_gb - size.driver_memory_gb) // size.executor_memory_gb
-    executors = int(min(size.executors, by_cpu, by_memory))
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What all workers together may have. `memory_gb` is None where only vCPUs are limited. `hint`: how to raise it."""
+
+    name: str
+    vcpus: float
+    memory_gb: float | None
+    hint: str
+
+    def __str__(self) -> str:
+        memory = "" if self.memory_gb is None else f" and {self.memory_gb:g} GB"
+        return f"{self.name} of {self.vcpus:g} vCPU{memory}"
+
+
+def shrink_to(size: Size, limit: Limit) -> Size:
+    """The size with as many of its executors as the limit allows. Raises InputError if it does not allow even one."""
+    executors = min(size.executors, int((limit.vcpus - size.driver_cores) // size.executor_cores))
+    if limit.memory_gb is not None:
+        executors = min(executors, int((limit.memory_gb - size.driver_memory_gb) // size.executor_memory_gb))
     if executors < 1:
         raise InputError(
-            f"the capacity of {vcpus:g} vCPU and {memory_gb:g} GB does not hold a driver and one executor "
+            f"{limit} does not hold a driver and one executor "
             f"({size.driver_cores + size.executor_cores} vCPU, {size.driver_memory_gb + size.executor_memory_gb} GB)",
-            "Raise the application's maximum capacity (MaximumVcpus of the template), or choose smaller workers.",
+            limit.hint,
         )
     return Size(executors, size.executor_cores, size.executor_memory_gb, size.driver_cores, size.driver_memory_gb)

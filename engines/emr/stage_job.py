@@ -1,8 +1,7 @@
-"""The entry point of a job on EMR: runs one stage with the Spark engine of the session that is there.
+"""The entry point of a job on EMR: runs one stage with the Spark engine, in the session that spark-submit started.
 
-Uploaded as one file and started by spark-submit with one argument, a JSON object: `stage`, `request`, `report_key`,
-`progress_key`, `region`. Leaves the report, or the explained error, in the output; the process that submitted the job
-reads it there.
+It is uploaded as one file, and takes one argument, a JSON object: `stage`, `request`, `report_key`, `progress_key`,
+`region`. It writes the report, or the error, to the output, where the process that submitted the job reads it.
 """
 
 from __future__ import annotations
@@ -15,24 +14,17 @@ import sys
 import time
 from typing import Any
 
-from engines.base import FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
+from engines.base import STAGES, Progress
 from engines.core.errors import FruitsError, StorageError, TransientError
 from engines.core.storage import open_storage
-
-REQUESTS = {
-    "index": IndexRequest,
-    "featurize": FeaturizeRequest,
-    "fit_pca": FitRequest,
-    "project": ProjectRequest,
-}
 
 _SECONDS_BETWEEN_UPDATES = 5.0
 
 
 def run_stage(stage: str, request: Any, progress_key: str) -> dict[str, Any]:
-    """Run one stage on the Spark session that spark-submit gave; its progress goes to `progress_key` of the output.
+    """Run one stage on the session of spark-submit, and write its progress to `progress_key` of the output.
 
-    Returns its `report`, and as `facts` what computed it.
+    Returns the stage's `report`, and `facts`: the versions that computed it.
     """
     from engines.spark.engine import SparkEngine
 
@@ -47,7 +39,7 @@ def run_stage(stage: str, request: Any, progress_key: str) -> dict[str, Any]:
             try:
                 storage.write(progress_key, json.dumps(dataclasses.asdict(progress)).encode())
             except (StorageError, TransientError) as error:
-                # Nothing depends on it: a job does not end because nobody can see how far it is.
+                # Progress is only for display: failing to write it must not fail the job.
                 print(f"progress: {error}", file=sys.stderr)  # noqa: T201 - the driver's log
 
     with SparkEngine() as engine:
@@ -60,20 +52,20 @@ def run_stage(stage: str, request: Any, progress_key: str) -> dict[str, Any]:
 
 
 def main(argument: str) -> int:
-    """Run what `argument` says; 0 when the stage is done, 1 when it failed with an explained error."""
-    order = json.loads(argument)
-    # The stage's region; EMR on EC2 sets none, and boto3 looks at this variable alone.
-    os.environ.setdefault("AWS_DEFAULT_REGION", order["region"])
-    request = REQUESTS[order["stage"]](**order["request"])
+    """Run the stage that `argument` describes. Returns 0 when it is done, 1 when it failed with a FruitsError."""
+    job = json.loads(argument)
+    # EMR on EC2 sets no region, and boto3 looks at this variable alone.
+    os.environ.setdefault("AWS_DEFAULT_REGION", job["region"])
+    request = STAGES[job["stage"]].request(**job["request"])
     storage = open_storage(request.output)
     try:
-        left = run_stage(order["stage"], request, order["progress_key"])
+        result = run_stage(job["stage"], request, job["progress_key"])
     except FruitsError as error:
         explained = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        storage.write(order["report_key"], json.dumps({"error": explained}).encode())
+        storage.write(job["report_key"], json.dumps({"error": explained}).encode())
         print(f"{explained['kind']}: {error}", file=sys.stderr)  # noqa: T201 - the driver's log
         return 1
-    storage.write(order["report_key"], json.dumps(left).encode())
+    storage.write(job["report_key"], json.dumps(result).encode())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Watching a job to its end, and reading what it left in the output."""
+"""Watches a job until it ends, and reads what it wrote to the output."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from engines.core.errors import FruitsError, StageError, StorageError, Transient
 from engines.core.storage import open_storage
 from engines.emr.calls import LOGGER
 from engines.emr.protocol import JobName, JobRunner, JobStatus, State
+from engines.emr.quota import RAISE_QUOTA
 from engines.emr.settings import EmrSettings
 
 OnProgress = Callable[[Progress], None]
@@ -56,15 +57,15 @@ def watch(
 
 
 def read_report(runner: JobRunner, status: JobStatus, name: JobName, output: str) -> dict[str, Any]:
-    """What a job that has ended left: `report`, and `facts` about where it ran. Raises its error when it failed."""
+    """What an ended job wrote: its `report`, and `facts` about where it ran. Raises the job's error if it failed."""
     storage = open_storage(output)
-    left: dict[str, Any] = json.loads(storage.read(name.report_key)) if storage.exists(name.report_key) else {}
-    if status.state is State.SUCCEEDED and "report" in left:
-        return left
-    if "error" in left:
-        raise _error(left["error"])
+    result: dict[str, Any] = json.loads(storage.read(name.report_key)) if storage.exists(name.report_key) else {}
+    if status.state is State.SUCCEEDED and "report" in result:
+        return result
+    if "error" in result:
+        raise _error(result["error"])
     if status.state is State.CANCELLED:
-        # Not worth another attempt by itself: a person stopped it, or AWS did when its time was up.
+        # Not retried automatically: a person stopped the job, or AWS did at its time limit.
         raise StageError(
             f"the job {status.id} ({name.stage}) was cancelled: {status.detail or 'by someone else'}",
             "Run again: what was done is kept.",
@@ -73,6 +74,12 @@ def read_report(runner: JobRunner, status: JobStatus, name: JobName, output: str
         raise StageError(
             f"the job {status.id} ended without a report in {storage.uri(name.report_key)}",
             f"The end of the driver's log:\n{runner.logs(status.id)}",
+        )
+    if "ServiceQuotaExceeded" in status.detail:
+        # Though it was made to fit: other jobs of the account use the quota too, or it could not be read.
+        raise StageError(
+            f"the job {status.id} ({name.stage}) failed: {status.detail}",
+            f"Wait for other jobs of the account to end, or give this one fewer executors. {RAISE_QUOTA}",
         )
     raise StageError(
         f"the job {status.id} ({name.stage}) failed: {status.detail or status.aws_state}",
@@ -87,7 +94,7 @@ def _show_progress(output: str, name: JobName, shown: Progress | None, on_progre
             return shown
         progress = Progress(**json.loads(storage.read(name.progress_key)))
     except (StorageError, TransientError) as error:
-        # The job does not need it: not seeing how far it is must not end it.
+        # Progress is only for display: failing to read it must not fail the job.
         LOGGER.warning("the progress of %s cannot be read: %s", name.stage, error.message)
         return shown
     if progress != shown:
@@ -96,7 +103,7 @@ def _show_progress(output: str, name: JobName, shown: Progress | None, on_progre
 
 
 def _error(explained: dict[str, str]) -> FruitsError:
-    """The error that the stage raised on the cluster, as the same kind here."""
+    """The stage's error, as an exception of the class that it had in the job."""
     kind = getattr(errors, explained["kind"], StageError)
     error: FruitsError = kind(explained["message"], explained["hint"])
     return error

@@ -1,4 +1,4 @@
-"""The primitives on PySpark: a local driver of its own, a cluster by its master, or the session that exists."""
+"""The primitives on PySpark: in a local driver, on a cluster by its master, or in the session that exists."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from pyspark import Broadcast, SparkContext
 from engines.core.errors import InputError, StageError, TransientError
 from engines.machine import usable_cores
 from engines.map_engine import MapEngine
-from engines.spark.job import Failure, Job, JobError, explained
+from engines.spark.job import JobError, SparkJob, explained
 from engines.spark.launch import Driver, check_java, check_master, driver_settings, normalize_master
+from engines.spark.worker import Failure
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 
 class SparkEngine(MapEngine):
-    """Spark: a task per shard, each one thread in a Python worker that keeps its network for the next.
+    """Spark: one task per shard and one thread per task, in Python workers that keep the network between tasks.
 
-    `scheduler`: the master, `local[*]` (default; `local[workers]` with `workers`), `spark://HOST:PORT` or `yarn`, whose
-    workers need fruit-features[worker] in the same versions. In a process that has a SparkContext, or was started by
-    spark-submit, that one is used, and a context that was there before is not stopped. `settings`: further Spark
-    settings for a driver of its own. Spark starts with the first stage that has work for it. Raises InputError for a
-    missing or old Java, an unknown master, and one that does not answer.
+    `scheduler`: the master, `local[*]` (default; `local[workers]` with `workers`), `spark://HOST:PORT` or `yarn`. The
+    workers of a cluster need fruit-features[worker] in the same versions. In a process that has a SparkContext, that
+    one is used and not stopped; in one that spark-submit started, its context is used. `settings`: further Spark
+    settings for a driver that the engine starts. Spark starts with the first stage that has work for it. Raises
+    InputError for a missing or old Java, an unknown master, and one that does not answer.
     """
 
     name: ClassVar[str] = "spark"
@@ -50,28 +51,29 @@ class SparkEngine(MapEngine):
         self._context: SparkContext | None = None
         self._owned = False
         self._facts: dict[str, str | int] = {"scheduler": self._master}
-        if SparkContext._active_spark_context is None and not _submitted():
-            # Now, and not after a million images were listed.
+        if _active_context() is None and not _submitted():
+            # Checked now, and not after a million images were listed.
             check_java()
             check_master(self._master)
 
     @property
     def parallelism(self) -> int:
-        """See MapEngine. What the executors have that are there now; more may come later."""
+        """See MapEngine. The cores of the executors that are there now; more may be started later."""
         return max(1, int(self._started().defaultParallelism))
 
     def map(
         self, function: Callable[[Item, Any], Outcome], items: Sequence[Item], value: Any
     ) -> Iterator[tuple[int, Outcome]]:
-        """See MapEngine. A task whose worker dies or whose error may heal runs again, up to spark.task.maxFailures."""
+        """See MapEngine. A task runs up to spark.task.maxFailures times if its worker dies or its error may heal."""
         context = self._started()
-        job = Job(context, function, items, value, _max_failures(context))
+        job = SparkJob(context, function, items, value, _max_failures(context))
         arrived: set[int] = set()
         try:
             for position, outcome in job.outcomes():
                 if isinstance(outcome, Failure):
                     raise outcome.error
-                # Spark applies a task's accumulators once; moments counted twice would go unnoticed, so make sure.
+                # Spark promises to apply a task's accumulators once. Moments counted twice would go unnoticed, so this
+                # does not depend on it.
                 if position not in arrived:
                     arrived.add(position)
                     yield position, outcome
@@ -88,15 +90,15 @@ class SparkEngine(MapEngine):
             job.stop()
 
     def broadcast(self, value: Any) -> Broadcast[Any]:
-        """A Spark broadcast: read by each Python worker once."""
+        """A Spark broadcast, which each Python worker reads once."""
         return self._started().broadcast(value)
 
     def describe(self) -> dict[str, str | int]:
-        """See Engine: the master, and once Spark was needed its version and the settings that matter."""
+        """See Engine: the master, and once Spark has started its version and the settings that matter."""
         return dict(self._facts)
 
     def close(self) -> None:
-        """See Engine. A context that was there before goes on."""
+        """See Engine. A context that existed before the engine is not stopped."""
         if self._driver is not None:
             self._driver.stop()
         elif self._context is not None and self._owned:
@@ -119,7 +121,7 @@ class SparkEngine(MapEngine):
         return self._context
 
     def _existing(self) -> SparkContext | None:
-        context: SparkContext | None = SparkContext._active_spark_context
+        context = _active_context()
         if context is not None and self._asked and context.master != self._master:
             raise InputError(
                 f"this process has a Spark session on {context.master} already",
@@ -129,7 +131,7 @@ class SparkEngine(MapEngine):
         return context
 
     def _given(self) -> SparkContext | None:
-        """The context of a driver that spark-submit started: its master and settings are those given there."""
+        """The context of a process that spark-submit started, with the master and settings given there."""
         if not _submitted():
             return None
         if self._asked:
@@ -149,6 +151,14 @@ def _submitted() -> bool:
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
+def _active_context() -> SparkContext | None:
+    """The SparkContext of this process, if it has one."""
+    # pyspark has no public way to ask without starting one: SparkContext.getOrCreate starts a JVM, and
+    # SparkSession.getActiveSession knows no context without a session.
+    context: SparkContext | None = SparkContext._active_spark_context
+    return context
+
+
 def _max_failures(context: SparkContext) -> int:
     """How often Spark tries a task before it fails the job."""
     if context.master.startswith("local"):
@@ -158,7 +168,8 @@ def _max_failures(context: SparkContext) -> int:
 
 
 def _alive(context: SparkContext) -> bool:
+    """Whether the context can run another job: neither it nor its JVM was stopped."""
     try:
-        return not context._jsc.sc().isStopped()
+        return int(context.defaultParallelism) > 0  # raises on a stopped context
     except (Py4JError, OSError, AttributeError):
         return False

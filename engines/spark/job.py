@@ -1,4 +1,4 @@
-"""One Spark job of the engine: its tasks, what they send back while it runs, and what its failure means."""
+"""The driver's half of one Spark job: it starts the job, takes the outcomes as they arrive, and explains a failure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import queue
 import re
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark import Accumulator, AccumulatorParam, Broadcast, SparkContext, TaskContext
+from pyspark import SparkContext
 
 from engines.core.errors import FruitsError, StageError, TransientError
+from engines.spark.worker import Arrivals, run_task
 from engines.task_errors import connection_lost, task_failed, workers_died
 
 _POLL_SECONDS = 1.0
@@ -24,7 +24,7 @@ _STOP_SECONDS = 30.0
 _WAIT_SECONDS = 0.1
 
 EXECUTOR_SECONDS = {"spark": 60.0, "other": 600.0}
-"""How long a stage waits with no task running: the workers of a standalone cluster are there, others are started."""
+"""How long a stage waits while no task runs. A standalone cluster has its workers; other clusters start them."""
 
 _DEAD_WORKER = re.compile(r"ExecutorLostFailure|Python worker exited unexpectedly|Python worker failed to connect back")
 _DEAD_CLUSTER = re.compile(
@@ -34,32 +34,25 @@ _DEAD_CLUSTER = re.compile(
 
 
 @dataclass(frozen=True)
-class Failure:
-    """In the place of an outcome: the task failed for good, and Spark need not try again."""
-
-    error: FruitsError
-
-
-@dataclass(frozen=True)
 class _Ended:
-    """The job is over; with the error Spark gives when it failed."""
+    """The job is over; `error` is what Spark raised if it failed."""
 
     error: Exception | None
 
 
 class JobError(Exception):
-    """The job failed as a whole; `cause` is what Spark or Python gave for it."""
+    """The job failed as a whole. `cause` is what Spark or Python raised."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(cause)
         self.cause = cause
 
 
-class Job:
+class SparkJob:
     """One Spark job with a task per item.
 
-    Outcomes come by an accumulator: Spark hands its updates to the driver task by task, while the results of a job come
-    together at its end. So progress is live, a failure is known at once, and outcomes do not pile up.
+    Outcomes arrive by an accumulator. Spark sends its updates to the driver after each task, but the results of a job
+    only at its end. So progress is live, a failure is known at once, and outcomes do not pile up.
     """
 
     def __init__(
@@ -73,9 +66,9 @@ class Job:
         self._context = context
         self._group = f"fruit-features-{uuid.uuid4().hex}"
         self._messages: queue.SimpleQueue[tuple[int, Any] | _Ended] = queue.SimpleQueue()
-        self._arrivals = _Arrivals(self._messages.put)
+        self._arrivals = Arrivals(self._messages.put)
         outcomes = context.accumulator([], self._arrivals)
-        task = functools.partial(_run_task, function, value, outcomes, max_failures)
+        task = functools.partial(run_task, function, value, outcomes, max_failures)
         self._rdd = context.parallelize(list(enumerate(items)), len(items))
         self._description = f"{getattr(function, '__name__', 'task')} over {len(items):,} items"
         self._succeeded = False
@@ -83,7 +76,7 @@ class Job:
         self._thread.start()
 
     def outcomes(self) -> Iterator[tuple[int, Any]]:
-        """(position, outcome or Failure) as tasks finish. Raises JobError, or TransientError when nothing runs."""
+        """(position, outcome or Failure) as tasks finish. Raises JobError, and TransientError if no task is started."""
         kind = "spark" if self._context.master.startswith("spark://") else "other"
         deadline = time.monotonic() + EXECUTOR_SECONDS[kind]
         while True:
@@ -107,18 +100,18 @@ class Job:
             yield message
 
     def stop(self) -> None:
-        """Cancel what still runs, and wait for its end. What arrives from now on is dropped."""
+        """Cancel what still runs and wait until it has ended. Outcomes that arrive from now on are dropped."""
         self._arrivals.close()
         deadline = time.monotonic() + _STOP_SECONDS
-        # Again and again, as a job that has not reached Spark yet is not cancelled.
+        # Repeated, because cancelling does nothing to a job that has not reached Spark yet.
         while self._thread.is_alive() and time.monotonic() < deadline:
             try:
                 self._context.cancelJobGroup(self._group)
             except (Py4JError, OSError, AttributeError):
                 return  # the JVM is gone, or the context is stopped: nothing is left to cancel
             self._thread.join(_POLL_SECONDS)
-        # A cancelled job is over at once, its tasks when they notice: until then they may still write. The tracker's
-        # count of them may be old until it knows of the job's end.
+        # A cancelled job ends at once, but its tasks only when they notice, and until then they may still write.
+        # The tracker's count of running tasks may be out of date until the tracker knows that the job has ended.
         while not self._succeeded and time.monotonic() < deadline and any(self._tracked()):
             time.sleep(_WAIT_SECONDS)
 
@@ -127,79 +120,25 @@ class Job:
             self._context.setJobGroup(self._group, self._description, interruptOnCancel=True)
             self._rdd.foreachPartition(task)
         except Exception as error:
-            # Handed to the thread that waits, whatever it is.
+            # Whatever it is, the thread that waits for the job raises it.
             self._messages.put(_Ended(error))
         else:
             self._succeeded = True
             self._messages.put(_Ended(None))
 
     def _tracked(self) -> tuple[bool, int]:
-        """Whether the job runs and how many of its tasks do, as far as Spark's status tracker has heard."""
+        """Whether the job runs, and how many of its tasks do, as far as Spark's status tracker knows."""
         try:
             tracker = self._context.statusTracker()
             jobs = [job for number in tracker.getJobIdsForGroup(self._group) if (job := tracker.getJobInfo(number))]
             stages = [tracker.getStageInfo(number) for job in jobs for number in job.stageIds]
         except (Py4JError, OSError, AttributeError):
-            return False, 0  # the JVM is gone, or the context is stopped: the job's thread says so next
+            return False, 0  # the JVM is gone, or the context is stopped: the job's thread will report it
         return any(job.status == "RUNNING" for job in jobs), sum(stage.numActiveTasks for stage in stages if stage)
 
 
-class _Arrivals(AccumulatorParam):  # type: ignore[misc]  # pyspark is not analyzed
-    """On a worker: collects a task's outcomes. On the driver: hands each one to `deliver` as it comes."""
-
-    def __init__(self, deliver: Callable[[tuple[int, Any]], None] | None) -> None:
-        self._deliver = deliver
-
-    def __reduce__(self) -> tuple[type[_Arrivals], tuple[None]]:
-        return _Arrivals, (None,)
-
-    def zero(self, value: list[tuple[int, Any]]) -> list[tuple[int, Any]]:  # noqa: ARG002 - Spark's interface
-        return []
-
-    def addInPlace(self, value1: list[tuple[int, Any]], value2: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
-        if self._deliver is None:
-            return value1 + value2
-        for outcome in value2:
-            self._deliver(outcome)
-        return value1
-
-    def close(self) -> None:
-        """Drop what comes from now on, and let go of what came."""
-        self._deliver = _drop
-
-
-def _drop(_: tuple[int, Any]) -> None:
-    pass
-
-
-def _run_task(
-    function: Callable[[Any, Any], Any],
-    value: Broadcast[Any],
-    outcomes: Accumulator[list[tuple[int, Any]]],
-    max_failures: int,
-    items: Iterable[tuple[int, Any]],
-) -> None:
-    """Runs on the workers. Only what may heal is raised, for Spark to try again; the rest is an outcome."""
-    for position, item in items:
-        try:
-            outcome = function(item, value.value)
-        except TransientError as error:
-            context = TaskContext.get()
-            if context is not None and context.attemptNumber() + 1 < max_failures:
-                raise
-            outcome = Failure(error)
-        except FruitsError as error:
-            outcome = Failure(error)
-        except Exception as error:
-            # Whatever a task may raise: explained here, as not every exception survives the way to the driver.
-            failure = task_failed(item, type(error).__name__, error)
-            failure.add_note(traceback.format_exc())
-            outcome = Failure(failure)
-        outcomes.add([(position, outcome)])
-
-
 def explained(error: Exception, items: Sequence[Any]) -> FruitsError:
-    """What a person needs of a failed job, out of what Spark and Java say."""
+    """The FruitsError for a failed job: the cause and the shard, found in what Spark and Java wrote."""
     if not isinstance(error, Py4JJavaError):
         lost = isinstance(error, Py4JError | OSError | AttributeError)
         return connection_lost("Spark's JVM is gone") if lost else StageError(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Starting and stopping a Spark driver: Java, the master, the settings, and the JVM that Python talks to."""
+"""Starts and stops a Spark driver: checks Java and the master, chooses the settings, and launches the JVM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from py4j.protocol import Py4JError
+import pyspark
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
@@ -22,12 +23,20 @@ from pyspark.java_gateway import launch_gateway
 from engines.core.errors import InputError, StageError
 
 MAX_FAILURES = 4
-"""Attempts per task, as Spark's own default on a cluster; a local master makes only one unless told."""
+"""Attempts per task. This is Spark's default on a cluster; a local master makes only one unless told otherwise."""
 
 _OLDEST_JAVA = 17
 _CONNECT_SECONDS = 15
 _STOP_SECONDS = 20
-_LOG_LINES = 12
+_OTHER_LINES = re.compile(
+    r"\s*$|\s+at |Picked up |WARNING: |NOTE: |Using Spark's |Setting default log level|To adjust |"
+    r"Error occurred during initialization of VM$"
+)
+"""Lines of the JVM's log that tell of no error, or do not say which."""
+_LOG_LINE = re.compile(r"(?:\d\d:\d\d:\d\d (?P<level>[A-Z]+) \S+: )?(?P<text>.*)")
+"""A line as log4j2.properties lays it out; what else the JVM writes has no level."""
+_KEPT_VARIABLES = ("SPARK_LOCAL_DIRS", "SPARK_USER")
+"""Variables of Spark that a local driver keeps: where scratch files go, and the name of a user that has none."""
 _INSTALL_JAVA = (
     "Install Java 17 (Debian, Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17), "
     "or set JAVA_HOME to it."
@@ -53,7 +62,7 @@ def check_java() -> None:
 
 
 def normalize_master(master: str) -> str:
-    """The master as Spark is given it: local ones with `MAX_FAILURES`. Raises InputError for one of no known form."""
+    """The master as Spark takes it, a local one with `MAX_FAILURES`. Raises InputError for an unknown form."""
     local = re.fullmatch(r"local(?:\[(\*|[1-9][0-9]*)\])?", master)
     if local:
         return f"local[{local.group(1) or 1},{MAX_FAILURES}]"
@@ -65,7 +74,7 @@ def normalize_master(master: str) -> str:
 
 
 def check_master(master: str) -> None:
-    """Raise InputError when nobody answers at the master's address: Spark itself would wait a minute to say so."""
+    """Raise InputError if nobody answers at the master's address. Spark itself would try for a minute."""
     if master == "yarn" and not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
         raise InputError("the master yarn needs the cluster's configuration", "Set HADOOP_CONF_DIR to its folder.")
     if not master.startswith("spark://"):
@@ -89,7 +98,7 @@ def driver_settings(master: str, *, verbose: bool, overrides: Mapping[str, str])
         "spark.app.name": "fruit-features",
         "spark.master": master,
         "spark.submit.deployMode": "client",
-        # Moments of 13 MB from up to 32 groups, twice over when tasks are speculated.
+        # Up to 32 moments of 13 MB, and twice as many with speculation.
         "spark.driver.maxResultSize": "2g",
         "spark.driver.memory": "2g",
         "spark.driver.defaultJavaOptions": (
@@ -100,71 +109,112 @@ def driver_settings(master: str, *, verbose: bool, overrides: Mapping[str, str])
         "spark.python.worker.reuse": "true",
         "spark.python.worker.faulthandler.enabled": "true",
         "spark.ui.showConsoleProgress": "false",
-        # A task is one thread: the engine has one per core.
+        # A module in the folder where a worker happens to run must not be imported in place of the real one.
+        "spark.executorEnv.PYTHONSAFEPATH": "1",
+        # Each task has one thread, because there is a task for each core.
         "spark.executorEnv.OMP_NUM_THREADS": "1",
         "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
         "spark.executorEnv.MKL_NUM_THREADS": "1",
     }
-    if re.match(r"local|spark://(localhost|127\.)", master):
-        # Nothing listens beyond this machine, and its name need not resolve.
+    if _on_this_machine(master):
+        # Nothing listens to other machines.
         settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     if master.startswith("local"):
         settings["spark.ui.enabled"] = "false"
-        # This JVM only hands out tasks, on cores the network needs. Its optimizing compiler and its collector's threads
-        # took 11 s of CPU in a short run, of 21 s.
+        # Java knows nothing of TMPDIR: it writes to /tmp, which may be small.
+        settings["spark.local.dir"] = tempfile.gettempdir()
+        settings["spark.driver.defaultJavaOptions"] += f' "-Djava.io.tmpdir={tempfile.gettempdir()}"'
+        # This JVM only hands out tasks, on cores that the network needs. Its optimizing compiler and the threads of its
+        # garbage collector took 11 s of the 21 s of CPU of a short run.
         settings["spark.driver.defaultJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     if master == "yarn":
-        # The work is done by Python, outside of the JVM's memory.
+        # Python does the work, outside of the JVM's memory.
         settings |= {"spark.executor.memory": "1g", "spark.executor.memoryOverhead": "2g", "spark.executor.cores": "2"}
     return settings | dict(overrides)
 
 
+def launch_variables(master: str, environ: Mapping[str, str]) -> dict[str, str | None]:
+    """What changes in `environ` for the JVM of a driver that this engine starts; None for a variable that is left out.
+
+    A local driver is the installed PySpark with this Python, whatever Spark's variables say about another one.
+    """
+    installed = str(Path(pyspark.__file__).parent)
+    changes: dict[str, str | None] = {"SPARK_HOME": environ.get("SPARK_HOME") or installed}
+    if _on_this_machine(master):
+        changes["SPARK_LOCAL_IP"] = "127.0.0.1"  # else Spark looks up this machine's name, which may not resolve
+    if master.startswith("local"):
+        foreign = (name for name in environ if name.startswith(("SPARK_", "PYSPARK_")) and name not in _KEPT_VARIABLES)
+        changes = dict.fromkeys(foreign) | changes | {"SPARK_HOME": installed}
+    return changes
+
+
+def first_error(log: str) -> str:
+    """The first line of the JVM's log that tells of an error; "" when there is none."""
+    for line in log.splitlines():
+        match = _LOG_LINE.match(line)
+        if match is not None and not _OTHER_LINES.match(line) and match["level"] in (None, "ERROR", "FATAL"):
+            return match["text"].strip()
+    return ""
+
+
 class Driver:
-    """A Spark driver of our own: a JVM started for it, and stopped with it."""
+    """A Spark driver of our own: a JVM that is started for it, and stopped with it."""
 
     def __init__(self, settings: Mapping[str, str], python: str, *, verbose: bool) -> None:
-        """Start it. Python workers run `python`. Raises StageError when Spark does not start."""
-        # What the JVM and the Python workers write goes to a file of no name, and is shown when starting fails.
+        """Start it. Its Python workers run `python`; those of a cluster run PYSPARK_PYTHON if it is set.
+
+        Raises StageError with the cause if Spark does not start.
+        """
+        # The JVM and the Python workers write to an unnamed file, which is only read if the start fails.
         self._log: IO[bytes] | None = None if verbose else tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
-        # pyspark keeps the gateway of a context that was stopped, with the settings of that one, for the next context.
+        # pyspark keeps the gateway of a stopped context, and its settings, for the next context. It has no public way
+        # to start another JVM, which is needed after a JVM has died and for other settings.
         self._former = SparkContext._gateway, SparkContext._jvm
         SparkContext._gateway, SparkContext._jvm = None, None
-        conf = SparkConf(loadDefaults=False)  # only now: it would be made in the former JVM, if there was one
+        conf = SparkConf(loadDefaults=False)  # not earlier: with a former gateway it would be made in that JVM
         for name, value in settings.items():
             conf.set(name, value)
+        master = settings["spark.master"]
         try:
-            self._gateway = launch_gateway(conf, {"stdout": self._log, "stderr": self._log})
+            with _environment(launch_variables(master, os.environ)):
+                self._gateway = launch_gateway(conf, {"stdout": self._log, "stderr": self._log})
             with _kept_interrupt_handler():
                 self.context = SparkContext(conf=conf, gateway=self._gateway)
         except (PySparkRuntimeError, Py4JError, OSError) as error:
-            failure = StageError("Spark does not start", self.log_tail() or str(error))
+            failure = StageError(
+                f"Spark does not start: {self._cause(error)}", "`--verbose` shows everything that Spark writes."
+            )
             self._stop_gateway()
             raise failure from error
-        # A virtual environment's Python is not the python3 of the PATH, which is what Spark would take.
-        self.context.pythonExec = os.environ.get("PYSPARK_PYTHON", python)
+        # Spark would take the python3 of the PATH, which is not the Python of a virtual environment.
+        chosen = None if master.startswith("local") else os.environ.get("PYSPARK_PYTHON")
+        self.context.pythonExec = chosen or python
 
-    def log_tail(self) -> str:
-        """The last lines of the JVM's log; "" when it was shown all along."""
-        if self._log is None:
-            return ""
-        self._log.seek(0)
-        return "\n".join(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+    def _cause(self, error: Exception) -> str:
+        """Why Spark did not start, in one line."""
+        if isinstance(error, Py4JJavaError):
+            return str(error.java_exception.toString()).splitlines()[0]
+        log = ""
+        if self._log is not None:
+            self._log.seek(0)
+            log = self._log.read().decode(errors="replace")
+        return first_error(log) or str(error)
 
     def stop(self) -> None:
         """Stop the context and the JVM, which may be dead already."""
         try:
             self.context.stop()
         except (Py4JError, OSError):
-            self.context.stop()  # the JVM is dead; the second call clears what is left on the side of Python
+            self.context.stop()  # the JVM is dead; the second call clears pyspark's own state
         self._stop_gateway()
 
     def _stop_gateway(self) -> None:
         gateway = getattr(self, "_gateway", None)
         SparkContext._gateway, SparkContext._jvm = self._former
         if gateway is not None:
-            with contextlib.suppress(Py4JError, OSError):  # a JVM that is dead need not be told
+            with contextlib.suppress(Py4JError, OSError):  # a dead JVM need not be told
                 gateway.shutdown()
-            gateway.proc.stdin.close()  # the JVM's sign to exit
+            gateway.proc.stdin.close()  # the JVM exits when this is closed
             try:
                 gateway.proc.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -175,9 +225,32 @@ class Driver:
             self._log = None
 
 
+def _on_this_machine(master: str) -> bool:
+    return re.match(r"local|spark://(localhost|127\.)", master) is not None
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """Change variables of this process: launch_gateway hands all of them to the JVM, and takes no others."""
+    former = {name: os.environ.get(name) for name in changes}
+    _set_variables(changes)
+    try:
+        yield
+    finally:
+        _set_variables(former)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 @contextlib.contextmanager
 def _kept_interrupt_handler() -> Iterator[None]:
-    """Undo that SparkContext takes Ctrl-C for itself, for good."""
+    """Keep this process's handler of Ctrl-C, which SparkContext replaces by its own for good."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -17,7 +17,7 @@ import pytest
 
 from deployments.package import ROOT, build
 from engines.base import FeaturizeReport, FeaturizeRequest, FitRequest, IndexReport, IndexRequest, ProjectRequest
-from engines.core.networks.model import Model, publish_model
+from engines.core.networks.model import Model, library_versions, publish_model
 from engines.emr.archive import Artifacts, Manifest, code_digest
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.engine import EmrClusterEngine, EmrEngine, EmrServerlessEngine
@@ -70,6 +70,7 @@ def stand_in(aws: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     server = StandIn(aws.endpoint, tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL_EMR_SERVERLESS", server.endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL_EMR", server.endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", server.endpoint)
     yield server
     server.close()
     assert server.rejected == []
@@ -107,6 +108,7 @@ def write_archive(folder: Path, **facts: Any) -> Path:
             "code": code_digest(),
             "sha256": hashlib.sha256(content).hexdigest(),
             "size": len(content),
+            "libraries": library_versions("litert"),
             **facts,
         }
     )

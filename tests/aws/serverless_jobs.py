@@ -134,6 +134,12 @@ class ServerlessJobs:
             run.detail = self.stand_in.faults.pending_detail
             return
         run.state = following[run.state]
+        if run.state == "RUNNING" and _cores(run) > self.stand_in.quotas.vcpus:
+            run.state = "FAILED"
+            run.detail = (
+                "ServiceQuotaExceededException: the account has reached the service limit on the maximum vCPU "
+                "it can use concurrently"
+            )
         if run.state == "RUNNING":
             run.work = Work(self._make(run))
 
@@ -179,16 +185,15 @@ class ServerlessJobs:
         spark_jobs.upload_log(f"{folder}/stderr.gz", err)
 
     def _billed(self, run: Run) -> dict[str, float]:
-        conf = dict(
-            word.split("=", 1)
-            for word in run.request["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].split()
-            if "=" in word
-        )
+        conf = _conf(run)
         executors = int(conf["spark.executor.instances"])
         hours = max(60.0, run.seconds) / 3600  # a minute at least
-        cores = int(conf["spark.driver.cores"]) + executors * int(conf["spark.executor.cores"])
         memory = _gigabytes(conf, "driver") + executors * _gigabytes(conf, "executor")
-        return {"vCPUHour": round(cores * hours, 3), "memoryGBHour": round(memory * hours, 3), "storageGBHour": 0.0}
+        return {
+            "vCPUHour": round(_cores(run) * hours, 3),
+            "memoryGBHour": round(memory * hours, 3),
+            "storageGBHour": 0.0,
+        }
 
     def _summary(self, run: Run) -> dict[str, Any]:
         return {
@@ -221,6 +226,17 @@ class ServerlessJobs:
     def _check_application(self, application: str) -> None:
         if application != "00emr":
             raise _error(404, "ResourceNotFoundException", f"Application {application} does not exist")
+
+
+def _conf(run: Run) -> dict[str, str]:
+    words = run.request["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].split()
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def _cores(run: Run) -> int:
+    """vCPUs of the driver and the executors."""
+    conf = _conf(run)
+    return int(conf["spark.driver.cores"]) + int(conf["spark.executor.instances"]) * int(conf["spark.executor.cores"])
 
 
 def _gigabytes(conf: dict[str, str], role: str) -> int:

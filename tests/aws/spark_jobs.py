@@ -22,7 +22,7 @@ import boto3
 
 from deployments.package import ROOT
 from engines.emr import stage_job
-from engines.emr.preflight import RELEASES
+from engines.emr.releases import release_line
 from tests.parity.chain import SequentialEngine
 
 ROLE_SECRET = "secret-of-the-role-" + "x" * 20
@@ -45,7 +45,7 @@ def spark_homes() -> dict[str, Path]:
 
 def spark_home(release: str) -> Path:
     """The Spark of an EMR release. Raises LookupError with the name of the environment that has none."""
-    line = next(spark for prefix, (spark, _) in RELEASES.items() if release.startswith(prefix))
+    line = release_line(release).spark
     for version, folder in spark_homes().items():
         if version.startswith(f"{line}."):
             return folder

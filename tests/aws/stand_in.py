@@ -52,6 +52,17 @@ class Faults:
     pending_detail: str = ""
 
 
+class Quotas:
+    """Service Quotas: how many vCPUs jobs of EMR Serverless may have."""
+
+    vcpus = 4000.0
+
+    def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:
+        if (ServiceCode, QuotaCode) != ("emr-serverless", "L-D05C8A75"):
+            raise AwsError(400, "NoSuchResourceException", "there is no such quota")
+        return {"Quota": {"QuotaCode": QuotaCode, "QuotaName": "Max concurrent vCPUs per account", "Value": self.vcpus}}
+
+
 class StandIn:
     """The server. `calls` are all accepted requests, in order: (operation, parameters)."""
 
@@ -68,7 +79,12 @@ class StandIn:
         self.lock = threading.RLock()
         self.serverless = ServerlessJobs(self)
         self.clusters = Clusters(self)
-        services = [(service("emr-serverless"), self.serverless), (service("emr"), self.clusters)]
+        self.quotas = Quotas()
+        services = [
+            (service("emr-serverless"), self.serverless),
+            (service("emr"), self.clusters),
+            (service("service-quotas"), self.quotas),
+        ]
         self._services = {model.signing_name: (model, handler) for model, handler in services}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True

@@ -13,6 +13,7 @@ from engines.emr.archive import Artifacts
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.cluster_request import cluster_for
 from engines.emr.cost import estimate_stages
+from engines.emr.protocol import JobName
 from tests.aws import spark_jobs
 from tests.aws.conftest import PHOTOS, Setup
 from tests.aws.jobs import both, jobs_started, states
@@ -43,6 +44,21 @@ def test_credentials_that_are_renewed_in_time_go_unnoticed(setup: Setup, stand_i
         indexed = engine.index(setup.index_request())
         stand_in.faults.expired = 2
         assert engine.featurize(setup.featurize_request(indexed)).featurized == PHOTOS
+
+
+def test_every_page_of_a_listing_is_waited_for_and_has_fresh_credentials(setup: Setup, stand_in: StandIn):
+    with setup.engine() as engine:
+        indexed = engine.index(setup.index_request())
+        engine.featurize(setup.featurize_request(indexed))
+    calls = AwsCalls(setup.settings, pause=lambda _: None)
+    before = stand_in.count("ListJobRuns")
+    items = calls.items("emr-serverless", "list_job_runs", applicationId="00emr", PaginationConfig={"PageSize": 1})
+    newest = next(items)
+    stand_in.faults.throttle, stand_in.faults.expired = 2, 1
+    (oldest,) = items
+    assert [JobName.parse(item["name"]).stage for item in (oldest, newest)] == ["index", "featurize"]
+    assert (stand_in.faults.throttle, stand_in.faults.expired) == (0, 0)
+    assert stand_in.count("ListJobRuns") - before == 2
 
 
 def test_expired_credentials_before_the_start_are_said_and_start_nothing(setup: Setup, stand_in: StandIn):
@@ -106,6 +122,16 @@ def test_a_capacity_too_small_for_one_executor_is_said(setup: Setup, stand_in: S
     with setup.engine() as engine, pytest.raises(InputError, match="does not hold a driver and one executor"):
         engine.index(setup.index_request())
     assert jobs_started(stand_in) == 0
+
+
+def test_a_job_that_exceeds_a_quota_that_could_not_be_read_says_how_to_raise_it(setup: Setup, stand_in: StandIn):
+    stand_in.faults.deny["GetServiceQuota"] = "not authorized to perform: servicequotas:GetServiceQuota"
+    stand_in.quotas.vcpus = 16.0
+    with setup.engine(executors=9) as engine, pytest.raises(StageError, match="ServiceQuotaExceeded") as caught:
+        engine.index(setup.index_request())
+    assert "Max concurrent vCPUs per account" in caught.value.hint
+    assert "driver's log" not in caught.value.hint  # there is none
+    assert stand_in.settle() == []
 
 
 @both

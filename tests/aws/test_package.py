@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from deployments.package import MAX_BYTES
 from engines.core.errors import InputError
 from engines.core.networks.images import decode
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
-from engines.core.networks.model import Model
+from engines.core.networks.model import Model, library_versions
 from engines.core.networks.runtimes import LiteRtRuntime
 from engines.core.sample_photos import encode_photo
 from engines.emr.archive import read_manifest
@@ -98,6 +99,21 @@ def test_an_archive_is_not_built_where_it_would_not_run_on_emr(monkeypatch: pyte
         package.build("3.11", "auto", tmp_path / "dist")
     assert "Linux" in caught.value.hint
     assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize(("glibc", "warned"), [("2.17", False), ("2.34", False), ("2.36", True)])
+def test_a_build_that_emr_s_image_cannot_run_is_warned_of(small_archive: Path, glibc: str, warned: bool):
+    manifest = replace(read_manifest(small_archive), glibc=glibc)
+    warning = package.glibc_warning(manifest)
+    assert bool(warning) == warned
+    if warned:
+        assert "the preflight refuses this archive" in warning
+        assert 'glibc = "2.36"' in warning
+
+
+@whole_run
+def test_its_manifest_has_the_libraries_that_decide_about_the_features(archive: Path):
+    assert read_manifest(archive).libraries == library_versions("litert")
 
 
 def test_equal_trees_give_equal_bytes_that_everybody_may_read(tmp_path: Path):

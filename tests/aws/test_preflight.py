@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from deployments.package import ROOT
 from engines.core.errors import FruitsError, InputError
+from engines.core.networks.model import library_versions
 from engines.emr.archive import Artifacts
 from engines.emr.calls import Aws as AwsCalls
-from engines.emr.settings import EmrSettings, load_settings, settings_from
+from engines.emr.control import open_runner
+from engines.emr.settings import EmrSettings
 from tests.aws.conftest import Setup, write_archive
 from tests.aws.stand_in import StandIn
 from tests.s3 import Aws
@@ -91,8 +94,10 @@ def test_an_archive_that_was_removed(setup: Setup, stand_in: StandIn, aws: Aws, 
         ({"architecture": "arm64"}, "no archive for x86_64|is x86_64, but the archive is arm64"),
         ({"code": "0000"}, "built from other code"),
         ({"glibc": "2.99"}, r"needs glibc 2\.99"),
+        ({"libraries": library_versions("litert") | {"pillow": "1.0"}}, r"has pillow 1\.0 and not [\d.]+ as here"),
+        ({"libraries": {}}, "pillow of no known version and not .*, ai-edge-litert of no known version"),
     ],
-    ids=["python minor", "architecture", "code", "glibc"],
+    ids=["python minor", "architecture", "code", "glibc", "another Pillow", "an old manifest"],
 )
 def test_an_archive_that_does_not_fit(
     setup: Setup, stand_in: StandIn, aws: Aws, tmp_path, facts: dict[str, Any], message: str
@@ -102,12 +107,14 @@ def test_an_archive_that_does_not_fit(
     refused(setup, stand_in, message, artifacts=settings.artifacts)
 
 
-@pytest.mark.parametrize("release", ["emr-6.9.0", "emr-spark-9.0.0"])
+@pytest.mark.parametrize("release", ["emr-6.9.0", "emr-spark-8.1.0", "emr-spark-9.0.0", "emr-7.13.0-latest"])
 def test_a_release_of_another_spark_line(setup: Setup, stand_in: StandIn, release: str):
+    """emr-spark-8.1.0 has Spark 4.1: only its label begins like that of a release with Spark 4.0."""
     stand_in.serverless.application["releaseLabel"] = release
-    assert "emr-7.x (Spark 3.5)" in refused(setup, stand_in, f"unknown release label {release}").hint
-    error = refused(setup, stand_in, f"unknown release label {release}", name="emr-cluster", release_label=release)
-    assert "emr-spark-8.x (Spark 4.0)" in error.hint
+    message = f"the EMR release {release} is not supported"
+    assert "emr-7.x (Spark 3.5)" in refused(setup, stand_in, message).hint
+    error = refused(setup, stand_in, message, name="emr-cluster", release_label=release)
+    assert "emr-spark-8.0.x (Spark 4.0)" in error.hint
 
 
 @pytest.mark.parametrize(("release", "spark"), [("emr-7.13.0", "3.5"), ("emr-spark-8.0.0", "4.0")])
@@ -140,6 +147,61 @@ def test_half_a_pair_of_keys(setup: Setup, stand_in: StandIn, monkeypatch: pytes
     refused(setup, stand_in, "Partial credentials")
 
 
+def test_a_quota_too_small_for_one_executor(setup: Setup, stand_in: StandIn):
+    stand_in.quotas.vcpus = 5.0
+    error = refused(setup, stand_in, r"the quota of EMR Serverless in us-east-1 of 5 vCPU does not hold .* \(6 vCPU")
+    assert "Max concurrent vCPUs per account" in error.hint
+
+
+def test_a_new_account_gets_no_more_executors_than_its_quota(
+    setup: Setup, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "fruits.emr")
+    stand_in.quotas.vcpus = 16.0
+    with setup.engine(executors=9) as engine:
+        engine.index(setup.index_request())
+    (run,) = stand_in.serverless.runs.values()
+    assert "spark.executor.instances=3 " in run.request["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"]
+    assert "quota: 16 vCPU for all jobs of the account in us-east-1" in caplog.text
+    assert "3 executors and not 9, because of the quota" in caplog.text
+
+
+@pytest.mark.parametrize("reason", ["denied", "unknown", "unreachable"])
+def test_a_quota_that_cannot_be_read_is_said_and_keeps_no_job(
+    setup: Setup, stand_in: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, reason: str
+):
+    caplog.set_level("INFO", "fruits.emr")
+    if reason == "denied":
+        stand_in.faults.deny["GetServiceQuota"] = "not authorized to perform: servicequotas:GetServiceQuota"
+    elif reason == "unknown":
+        monkeypatch.setattr("engines.emr.quota.VCPU_QUOTA", "L-00000000")
+    else:
+        stand_in.faults.lose_before["GetServiceQuota"] = 1
+    with setup.engine() as engine:
+        assert engine.index(setup.index_request()).listed
+    assert caplog.text.count("quota of vCPUs: not checked, ") == 1
+
+
+def test_status_without_settings_says_what_is_missing(setup: Setup, stand_in: StandIn):
+    runner = open_runner("emr-serverless", EmrSettings())
+    for call in (runner.find, lambda: runner.poll("00job"), lambda: runner.billed("run")):
+        with pytest.raises(InputError, match="no EMR Serverless application was given") as caught:
+            call()
+        assert "application_id" in caught.value.hint
+    assert stand_in.calls == []
+
+
+def test_hints_name_only_outputs_that_the_stack_has():
+    """A hint names an output as: the output `NAME`."""
+    template = (ROOT / "deployments" / "emr" / "template.yaml").read_text()
+    outputs = re.findall(r"^  (\w+):$", template.partition("\nOutputs:\n")[2], re.MULTILINE)
+    texts = [path.read_text() for path in (ROOT / "engines" / "emr").glob("*.py")]
+    named = [name for text in texts for name in re.findall(r"output `(\w+)`", text)]
+    assert named
+    assert set(named) <= set(outputs)
+    assert not [text for text in texts if "prints it" in text or "prints them" in text]
+
+
 def test_an_unknown_application(setup: Setup, stand_in: StandIn):
     refused(setup, stand_in, "the EMR Serverless application 00other", application_id="00other")
 
@@ -161,38 +223,3 @@ def test_push_uploads_only_what_is_missing(setup: Setup, aws: Aws, small_archive
     artifacts = Artifacts(settings, AwsCalls(settings))
     assert len(artifacts.push(small_archive)) == 3
     assert artifacts.push(small_archive) == []
-
-
-def test_settings_come_from_options_then_environment_then_file(tmp_path):
-    config = tmp_path / "fruits.toml"
-    config.write_text('[emr]\nregion = "a"\nartifacts = "s3://b/c/"\nexecutors = 3\ntimeout_minutes = 60\n')
-    environ = {"FRUITS_EMR_REGION": "b", "FRUITS_EMR_EXECUTORS": "4"}
-    settings = load_settings({"executors": "5"}, config=str(config), environ=environ)
-    assert (settings.region, settings.artifacts, settings.executors, settings.timeout_minutes) == (
-        "b",
-        "s3://b/c",
-        5,
-        60,
-    )
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"regoin": "x"}, "unknown EMR setting: regoin"),
-        ({"executors": "many"}, "executors cannot be 'many'"),
-        ({"executors": 2.5}, r"executors cannot be 2\.5"),
-        ({"timeout_minutes": 0}, "timeout_minutes cannot be 0"),
-        ({"idle_minutes": 0}, "idle_minutes cannot be 0"),
-        ({"max_cost": -1}, "max_cost cannot be -1"),
-        ({"architecture": "sparc"}, "unknown architecture"),
-        ({"artifacts": "/tmp/x"}, "must lie on S3"),  # noqa: S108 - not opened
-    ],
-)
-def test_wrong_settings_are_said(values: dict[str, Any], message: str):
-    with pytest.raises(InputError, match=message):
-        settings_from(values)
-
-
-def test_settings_have_no_field_for_a_secret():
-    assert not [name for name in EmrSettings.__slots__ if re.search("secret|token|password|access_key", name)]

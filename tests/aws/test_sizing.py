@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engines.emr.cost import cost_record, estimate_stages, load_prices
@@ -48,12 +50,21 @@ def test_the_estimate_of_all_of_fruits_360_is_what_the_readme_says():
     )
 
 
+def test_the_estimate_of_the_readme_s_trial_is_what_it_says():
+    """Three images of each of 131 classes."""
+    index = estimate_stages(EmrSettings(), "emr-serverless", STAGES[:1], 0, 0)
+    rest = estimate_stages(EmrSettings(), "emr-serverless", STAGES[1:], 393, 1)
+    cents = round(100 * ((index.cost or 0) + (rest.cost or 0)))
+    readme = (Path(__file__).resolve().parents[2] / "deployments" / "README.md").read_text()
+    assert f"*About {cents} cents: starting the workers four times.*" in readme
+
+
 def test_cost_is_hours_times_prices():
     prices = {"vcpu_hour": 2.0, "memory_gb_hour": 3.0, "storage_gb_hour": 5.0}
     settings = EmrSettings(region="elsewhere", prices=prices)
     record = cost_record(settings, "emr-serverless", Billed(7.0, 11.0, 13.0))
     assert record["cost_usd"] == 7 * 2 + 11 * 3 + 13 * 5
-    assert load_prices(settings, "emr-serverless").source == "settings"
+    assert load_prices(settings, "emr-serverless").hour == prices
 
 
 def test_an_unknown_price_is_said():

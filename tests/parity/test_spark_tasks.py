@@ -180,7 +180,7 @@ def test_settings_are_visible(engine: SparkEngine) -> None:
     facts = engine.describe()
     assert facts["scheduler"] == "local[2,4]"
     assert facts["task_max_failures"] == 4
-    assert facts["spark"] == SparkContext._active_spark_context.version
+    assert facts["spark"] == SparkContext.getOrCreate().version
 
 
 def test_an_existing_session_is_used_and_left_alone(engine: SparkEngine) -> None:
@@ -237,3 +237,80 @@ def test_under_spark_submit_its_session_is_used(tmp_path: Path) -> None:
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(submit, capture_output=True, text=True, timeout=200, check=False, env=environment)
     assert done.stdout == "[(0, 1)]\nlocal[1]\n", done.stderr
+
+
+FIRST_RUN = """
+import os, sys
+from engines.spark.engine import SparkEngine
+
+with SparkEngine(workers=1) as engine:
+    print(list(engine.map(lambda item, _: (item, sys.executable), [1], engine.broadcast(None))))
+    print(os.listdir(os.environ.get("TMPDIR", "/tmp")))
+"""
+RESULT = f"[(0, (1, {sys.executable!r}))]\n"
+
+
+def first_run(environ: dict[str, str], folder: Path, *wrapper: str) -> str:
+    """Standard output of a process that runs one task, which must succeed; `-P` as `fruits` has no `-c` either."""
+    command = [*wrapper, sys.executable, "-P", "-c", FIRST_RUN]
+    environ = {**os.environ, **environ}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environ, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_another_spark_s_variables_do_not_steer_a_local_driver(tmp_path: Path) -> None:
+    environ = {
+        "SPARK_HOME": "/opt/no-such-spark",
+        "SPARK_CONF_DIR": str(tmp_path),
+        "PYSPARK_PYTHON": "/bin/false",
+        "PYSPARK_DRIVER_PYTHON": "/bin/false",
+        "PYSPARK_SUBMIT_ARGS": "--conf spark.executorEnv.PYTHONHOME=/nowhere --jars /nowhere.jar pyspark-shell",
+    }
+    (tmp_path / "spark-defaults.conf").write_text("spark.python.daemon.module no_such_module\n")
+    assert first_run(environ, tmp_path).startswith(RESULT)
+
+
+def test_modules_in_the_current_folder_are_not_imported_by_workers(tmp_path: Path) -> None:
+    for name in ("engines", "numpy", "pyspark", "random"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the module of the current folder')\n")
+    assert first_run({}, tmp_path).startswith(RESULT)
+
+
+def test_scratch_files_go_to_tmpdir(tmp_path: Path) -> None:
+    scratch = tmp_path / "a scratch"
+    scratch.mkdir()
+    found = first_run({"TMPDIR": str(scratch)}, tmp_path)
+    assert "blockmgr" in found
+    assert "spark" in found
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_host_name_that_does_not_resolve_does_not_matter(tmp_path: Path) -> None:
+    rename = ["unshare", "--uts", "sh", "-c", 'hostname no-such-host.invalid && exec "$@"', "sh"]
+    if subprocess.run([*rename, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("unshare --uts and hostname are needed, and the right to use them")
+    assert first_run({}, tmp_path, *rename).startswith(RESULT)
+
+
+def test_a_start_that_fails_names_its_cause() -> None:
+    code = """
+from engines.core.errors import StageError
+from engines.spark.engine import SparkEngine
+
+for settings in (
+    {"spark.driver.memory": "1k"},
+    {"spark.driver.bindAddress": "203.0.113.1", "spark.port.maxRetries": "2"},
+    {},
+):
+    with SparkEngine(workers=1, settings=settings) as engine:
+        try:
+            print(list(engine.map(lambda item, _: item, [1], engine.broadcast(None))))
+        except StageError as error:
+            print(error.message)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Spark does not start: Too small maximum heap", done.stderr
+    assert lines[1].startswith("Spark does not start: java.net.BindException: Cannot assign requested address")
+    assert lines[2:] == ["[(0, 1)]"]

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+import pyspark
 import pytest
 
 from engines.core.errors import InputError
 from engines.spark.engine import SparkEngine
-from engines.spark.launch import check_java, check_master, driver_settings, normalize_master
+from engines.spark.launch import (
+    check_java,
+    check_master,
+    driver_settings,
+    first_error,
+    launch_variables,
+    normalize_master,
+)
 from tests.parity.processes import free_port
 
 
@@ -107,6 +116,7 @@ def test_tasks_are_single_threads_on_every_master(master: str) -> None:
     settings = driver_settings(master, verbose=False, overrides={"spark.task.maxFailures": "2"})
     assert settings["spark.executorEnv.OMP_NUM_THREADS"] == "1"
     assert settings["spark.executorEnv.OPENBLAS_NUM_THREADS"] == "1"
+    assert settings["spark.executorEnv.PYTHONSAFEPATH"] == "1"
     assert settings["spark.python.worker.reuse"] == "true"
     assert settings["spark.task.maxFailures"] == "2"
     assert ("spark.ui.enabled" in settings) == master.startswith("local")
@@ -116,3 +126,65 @@ def test_nothing_starts_before_there_is_work() -> None:
     engine = SparkEngine(workers=3)
     assert engine.describe() == {"scheduler": "local[3,4]"}
     engine.close()
+
+
+def test_scratch_files_of_a_local_driver_go_where_python_puts_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)  # where Python remembers what TMPDIR was
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    settings = driver_settings("local[2,4]", verbose=False, overrides={})
+    assert settings["spark.local.dir"] == str(tmp_path)
+    assert f'"-Djava.io.tmpdir={tmp_path}"' in settings["spark.driver.defaultJavaOptions"]
+    assert "spark.local.dir" not in driver_settings("spark://host:7077", verbose=False, overrides={})
+
+
+FOREIGN = {
+    "PATH": "/bin",
+    "SPARK_HOME": "/opt/other-spark",
+    "SPARK_CONF_DIR": "/opt/other-spark/conf",
+    "SPARK_LOCAL_DIRS": "/scratch",
+    "PYSPARK_PYTHON": "/usr/bin/python3",
+    "PYSPARK_SUBMIT_ARGS": "--master yarn pyspark-shell",
+}
+
+
+def test_a_local_driver_is_the_installed_pyspark_whatever_the_variables_say() -> None:
+    assert launch_variables("local[2,4]", FOREIGN) == {
+        "SPARK_HOME": str(Path(pyspark.__file__).parent),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_CONF_DIR": None,
+        "PYSPARK_PYTHON": None,
+        "PYSPARK_SUBMIT_ARGS": None,
+    }
+
+
+def test_a_driver_of_a_cluster_takes_the_variables_as_they_are() -> None:
+    assert launch_variables("spark://host:7077", FOREIGN) == {"SPARK_HOME": "/opt/other-spark"}
+    assert launch_variables("yarn", {}) == {"SPARK_HOME": str(Path(pyspark.__file__).parent)}
+
+
+@pytest.mark.parametrize(
+    ("log", "error"),
+    [
+        (
+            "Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nUnrecognized VM option 'Nonsense'\n"
+            "Error: Could not create the Java Virtual Machine.\nError: A fatal exception has occurred.\n",
+            "Unrecognized VM option 'Nonsense'",
+        ),
+        (
+            "10:01:02 WARN Utils: Your hostname resolves to a loopback address\n"
+            "10:01:03 ERROR DiskBlockManager: Failed to create local dir in /full. Ignoring this directory.\n"
+            "java.io.IOException: No space left on device\n\tat java.base/java.io.File.create(File.java:1)\n"
+            "10:01:04 INFO ShutdownHookManager: Deleting directory\n",
+            "Failed to create local dir in /full. Ignoring this directory.",
+        ),
+        (
+            'Exception in thread "main" java.lang.IllegalArgumentException: no such class\n\tat a.b.C.d(C.java:1)\n',
+            'Exception in thread "main" java.lang.IllegalArgumentException: no such class',
+        ),
+        ("10:01:02 WARN Utils: a warning\n\n", ""),
+    ],
+)
+def test_the_cause_is_the_first_line_that_tells_of_an_error(log: str, error: str) -> None:
+    assert first_error(log) == error
