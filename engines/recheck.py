@@ -19,11 +19,12 @@ from engines.base import Engine, Progress
 from engines.core import tables
 from engines.core.compare.outputs import RESULT_TOLERANCE
 from engines.core.errors import InputError
-from engines.core.networks.images import RejectedImageError, decode
+from engines.core.networks.images import decode
 from engines.core.networks.model import Model, read_model
 from engines.core.networks.runtimes import open_runtime
 from engines.core.reduce.moments import to_grid
 from engines.core.reduce.pca import Pca, load_pca, project
+from engines.core.rejects import RejectedImageError
 from engines.core.storage import open_storage, read_ahead
 from engines.map_engine import MapEngine
 

@@ -6,7 +6,7 @@ import math
 import os
 
 from engines.core.errors import ContractError, InputError, RejectsError, StorageError
-from engines.core.networks.images import REASONS
+from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, normalize_location, open_storage
 
 _ASK = "This is a defect: please report it with the output's run record and catalog."

@@ -19,7 +19,7 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from engines.base import Engine, Progress
-from engines.core.networks.images import REASONS
+from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, open_storage
 from flows.runtime.progress import tell, throttled
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from engines.core import tables
 from engines.core.errors import FruitsError
-from engines.core.networks.images import REASONS, RejectedImageError, decode
+from engines.core.networks.images import decode
+from engines.core.rejects import REASONS, RejectedImageError
 from engines.core.storage import Storage, open_storage, read_ahead
 from flows.views import charts
 

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from engines.core.networks.images import REASONS
+from engines.core.rejects import REASONS
 from engines.core.storage import open_storage
 
 MEBIBYTE = 2**20

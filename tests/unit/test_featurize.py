@@ -15,10 +15,11 @@ import pytest
 from engines.core import tables
 from engines.core.errors import StorageError, TransientError
 from engines.core.index.catalog import Selection, write_catalog
-from engines.core.networks.images import REASONS, decode
+from engines.core.networks.images import decode
 from engines.core.networks.model import Model
 from engines.core.networks.runtimes import open_runtime
 from engines.core.reduce.moments import to_grid
+from engines.core.rejects import REASONS
 from engines.core.sample_photos import encode_photo
 from engines.core.stages.featurize import (
     ShardTask,

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from engines.core import tables
 from engines.core.errors import FruitsError
 from engines.core.index.catalog import Entry, Shard, read_shard_entries
-from engines.core.networks.images import RejectedImageError, decode
+from engines.core.networks.images import decode
 from engines.core.networks.model import Model
 from engines.core.networks.runtimes import open_runtime
 from engines.core.reduce.moments import to_grid
+from engines.core.rejects import RejectedImageError
 from engines.core.storage import DANGLING_LINK, open_storage, read_ahead
 
 READ_AHEAD = 32

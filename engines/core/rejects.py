@@ -1,0 +1,24 @@
+"""What becomes of an image that cannot be featurized: a reject, with its reason."""
+
+from __future__ import annotations
+
+REASONS = {
+    "empty": "the file has no bytes",
+    "dangling_link": "a symbolic link to a file that does not exist",
+    "not_an_image": "no known image format",
+    "unsupported_format": "a format that is known but not decoded",
+    "too_large": "too many pixels, or more memory to decode than one image may take",
+    "truncated": "the image data end too early",
+    "undecodable": "the image data are damaged",
+    "value_range": "floating-point pixels that lie neither in [0, 1] nor in [0, 255]",
+}
+"""Every reason a file may be rejected for, with its text for people."""
+
+
+class RejectedImageError(Exception):
+    """This file is not an image that can be featurized. `reason` is one of REASONS, `detail` free text."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
