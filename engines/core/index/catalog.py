@@ -208,6 +208,7 @@ def _entry(storage: Storage, item: StoredObject) -> Entry:
     except UnicodeEncodeError:
         shown = path.encode(errors="surrogateescape")
         raise InputError(f"the file name {shown!r} is not Unicode (UTF-8)", "Rename the file.") from None
+    storage.check_key(item.key)
     return Entry(path, label_of(item.key), item.size, item.version)
 
 
