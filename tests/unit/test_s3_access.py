@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import ipaddress
 import os
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 
 from engines.core.errors import FruitsError, InputError, StorageError, TransientError
@@ -23,6 +25,14 @@ from engines.core.storage.objects import ObjectStorage, open_object_storage
 from engines.core.storage.store_errors import translated
 from tests.s3 import Aws
 from tests.s3_answers import LISTING, Answer, Answers, Request, answering, good, refused
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    """Each session of boto3 reads AWS's models anew, which would take most of the time here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -494,3 +504,9 @@ def test_requests_are_of_the_prefix_only(server: Answers) -> None:
     (request,) = server.requests
     assert isinstance(request, Request)
     assert "prefix=photos%202026%2Fa%2Bb%2F" in request.path
+
+
+@pytest.mark.parametrize("location", ["s3://b//photos", "s3://b/a//photos", "s3://b/../photos", "s3://b/a/./photos"])
+def test_a_prefix_that_cannot_be_requested_is_refused(location: str, keys: None) -> None:
+    with pytest.raises(InputError, match=r"empty, `\.` or `\.\.` part"):
+        open_object_storage(location)

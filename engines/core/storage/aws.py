@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from engines.core.errors import InputError, TransientError
-from engines.core.storage.store_errors import first_line, of_botocore
+from engines.core.storage.locations import why_unreadable
+from engines.core.storage.store_errors import first_line, of_botocore, unreadable_name
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -80,6 +81,8 @@ def s3_access(location: str) -> S3Access:
     what hands them out cannot be reached. Requests nothing of S3.
     """
     bucket, _, prefix = location.removeprefix("s3://").partition("/")
+    if prefix and (why := why_unreadable(prefix)):
+        raise unreadable_name(location, why)
     try:
         import boto3
         from botocore import UNSIGNED

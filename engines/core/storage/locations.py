@@ -46,6 +46,18 @@ def is_folder(location: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", location) is None
 
 
+def why_unreadable(key: str) -> str:
+    """Why an object of this key cannot be requested; empty if it can.
+
+    HTTP clients take `.` and `..` for steps through folders, and object_store's paths have no empty part.
+    """
+    if not {"", ".", ".."}.isdisjoint(key.split("/")):
+        return "the name has an empty, `.` or `..` part"
+    if any(character < " " or character == "\x7f" for character in key):
+        return "the name has a control character"
+    return ""
+
+
 def _check_no_secret(scheme: str, rest: str) -> None:
     """Raise InputError for a URL that carries credentials: it would stand in records, reports and logs."""
     host = rest.partition("/")[0]

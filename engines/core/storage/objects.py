@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from engines.core.errors import FruitsError, InputError, StorageError
 from engines.core.storage.aws import S3Access, s3_access
 from engines.core.storage.base import Storage, StoredObject
+from engines.core.storage.locations import why_unreadable
 from engines.core.storage.s3_listing import list_bucket
 from engines.core.storage.store_errors import first_line, translated, unreadable_name
 
@@ -47,17 +48,15 @@ class ObjectStorage(Storage):
             yield former
 
     def check_key(self, key: str) -> None:
-        """See Storage: object_store's paths have no empty, `.` or `..` part and no control character."""
-        parts = key.split("/")
-        if not {"", ".", ".."}.isdisjoint(parts):
-            raise unreadable_name(self.uri(key), "the key has an empty, `.` or `..` part")
-        if any(character < " " or character == "\x7f" for character in key):
-            raise unreadable_name(self.uri(key), "the key has a control character")
+        """See Storage."""
+        if why := why_unreadable(key):
+            raise unreadable_name(self.uri(key), why)
 
     def read(self, key: str) -> bytes:
         """See Storage."""
         import obstore
 
+        self.check_key(key)
         with translated(self.uri(key)):
             return bytes(obstore.get(self._store, key).bytes())
 
@@ -65,6 +64,7 @@ class ObjectStorage(Storage):
         """See Storage."""
         import obstore
 
+        self.check_key(key)
         with translated(self.uri(key)):
             return io.BufferedReader(_RawReader(obstore.open_reader(self._store, key), self.uri(key)))
 
