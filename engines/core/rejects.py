@@ -1,6 +1,18 @@
-"""Why a photo cannot be featurized: a fact about the photo, kept as a row, never an error of the run."""
+"""What becomes of an image that cannot be featurized: a reject, with its reason."""
 
 from __future__ import annotations
+
+REASONS = {
+    "empty": "the file has no bytes",
+    "dangling_link": "a symbolic link to a file that does not exist",
+    "not_an_image": "no known image format",
+    "unsupported_format": "a format that is known but not decoded",
+    "too_large": "too many pixels, or more memory to decode than one image may take",
+    "truncated": "the image data end too early",
+    "undecodable": "the image data are damaged",
+    "value_range": "floating-point pixels that lie neither in [0, 1] nor in [0, 255]",
+}
+"""Every reason a file may be rejected for, with its text for people."""
 
 
 class RejectedImageError(Exception):
@@ -10,16 +22,3 @@ class RejectedImageError(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
-
-
-MAX_PIXELS = 2**26
-"""Images of more pixels are rejected before they are decoded: 67 megapixels, 200 MB as RGB."""
-
-REASONS = {
-    "empty": "the file has no bytes",
-    "dangling_link": "a symbolic link to a file that does not exist",
-    "not_an_image": "no known image format",
-    "too_large": f"more than {MAX_PIXELS:,} pixels",
-    "truncated": "the image data end too early",
-    "undecodable": "the image data are damaged",
-}

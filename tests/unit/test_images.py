@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.core.networks.images import decode
-from engines.core.rejects import MAX_PIXELS, REASONS, RejectedImageError
+from engines.core.networks.images import MAX_PIXELS, decode
+from engines.core.networks.mobilenet_v2 import SIDE
+from engines.core.rejects import REASONS, RejectedImageError
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -194,9 +195,12 @@ REJECTED = {
     "no bytes": (b"", "empty"),
     "text": (b"not an image at all\n", "not_an_image"),
     "zeros": (bytes(1000), "not_an_image"),
-    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_format"),
     "web page": (b"<!doctype html><title>404</title>", "not_an_image"),
-    "eps, which Pillow would hand to another program": (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\n", "not_an_image"),
+    "eps, which Pillow would hand to another program": (
+        b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "unsupported_format",
+    ),
     "jpeg cut in its header": (JPEG[:20], "not_an_image"),
     "jpeg cut in half": (JPEG[: len(JPEG) // 2], "truncated"),
     "jpeg without its last bytes": (JPEG[:-10], "truncated"),
@@ -227,7 +231,7 @@ def test_what_is_no_complete_image_is_rejected_with_its_reason(content: bytes, r
 
 def test_the_largest_image_allowed_is_not_rejected_for_its_size() -> None:
     with pytest.raises(RejectedImageError) as reject:
-        decode(png(MAX_PIXELS, 1, b""), 224)
+        decode(png(MAX_PIXELS // 8192, 8192, b""), SIDE)
     assert reject.value.reason == "truncated"
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.core.errors import InputError, StageError
+from engines.core.errors import InputError, StageError, TransientError
 from engines.core.storage import lease, normalize_location
+from engines.core.storage.objects import ObjectStorage
 
 
 def test_a_second_run_is_refused_and_told_who_is_writing(tmp_path: Path) -> None:
@@ -103,6 +104,22 @@ class TestOnS3:
                         hanging.check()
                     time.sleep(1)
                     held.check()
+
+    def test_a_run_whose_storage_was_out_of_reach_keeps_what_nobody_took(
+        self, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        outage = "the storage cannot be reached"
+
+        def unreachable(*_: object) -> None:
+            raise TransientError(outage)
+
+        with lease.exclusive(f"s3://{bucket}/out", "a run") as held:
+            with monkeypatch.context() as patched:
+                patched.setattr(ObjectStorage, "write_if", unreachable)
+                time.sleep(5)
+                with pytest.raises(StageError, match=outage):
+                    held.check()
+            held.check()
 
     def test_of_many_that_start_at_once_one_gets_it(self, bucket: str) -> None:
         from concurrent.futures import ThreadPoolExecutor

@@ -19,6 +19,7 @@ import pytest
 
 from engines.core.errors import FruitsError, InputError, StorageError, TransientError
 from engines.core.storage import Storage, is_folder, normalize_location, open_storage, read_ahead
+from engines.core.storage import aws as aws_access
 from engines.core.tables import to_parquet
 from tests.s3 import PAGE, Aws
 
@@ -202,12 +203,18 @@ class TestS3:
             storage.check_writable()
 
     @pytest.mark.parametrize("key", ["double//slash.jpg", "a/../up.jpg", "tab\t.jpg"])
-    def test_a_name_that_cannot_be_read_is_a_clear_error(self, aws: Aws, bucket: str, key: str) -> None:
-        aws.put(bucket, {key: b"x"})
-        with pytest.raises(InputError) as error:
-            list(open_storage(f"s3://{bucket}").list())
-        assert key in error.value.message
-        assert "another name" in error.value.hint
+    def test_a_name_that_cannot_be_read_is_listed_and_a_clear_error_to_whoever_asks(
+        self, aws: Aws, bucket: str, key: str
+    ) -> None:
+        aws.put(bucket, {key: b"x", "z.jpg": b"y"})
+        storage = open_storage(f"s3://{bucket}")
+        assert [item.key for item in storage.list()] == [key, "z.jpg"]
+        storage.check_key("z.jpg")
+        for action in (storage.check_key, storage.read):
+            with pytest.raises(InputError) as error:
+                action(key)
+            assert key in error.value.message
+            assert "another name" in error.value.hint
 
     def test_no_credentials_is_an_input_error(
         self, aws: Aws, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -253,6 +260,7 @@ def answers(aws: Aws) -> Iterator[None]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        patch.setattr(aws_access, "RETRY_SECONDS", 2)
         yield
     server.shutdown()
 
@@ -377,6 +385,36 @@ def test_a_location_that_makes_no_sense_is_an_input_error(location: str) -> None
     with pytest.raises(InputError) as error:
         normalize_location(location)
     assert error.value.hint
+
+
+SECRETS = [
+    "s3://AKIAEXAMPLE:SeCrEt@bucket",
+    "s3://AKIAEXAMPLE:SeCrEt@bucket/prefix",
+    "s3://AKIAEXAMPLE:with/SeCrEt@bucket/prefix",
+    "S3A://AKIAEXAMPLE:SeCrEt@bucket/",
+    "https://user:SeCrEt@host/photos",
+    "s3://bucket?X-Amz-Signature=SeCrEt",
+    "s3://bucket/photos?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=SeCrEt",
+    "s3://bucket/photos?AWSAccessKeyId=x&Signature=SeCrEt&Expires=1",
+    "az://container/photos?sv=2024&sig=SeCrEt",
+]
+
+
+@pytest.mark.parametrize("location", SECRETS)
+def test_a_location_that_carries_credentials_is_refused_without_repeating_them(location: str) -> None:
+    for action in (normalize_location, open_storage):
+        with pytest.raises(InputError) as error:
+            action(location)
+        assert "SeCrEt" not in str(error.value)
+        assert "AKIA" not in str(error.value)
+        assert "AWS_PROFILE" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "location", ["s3://bucket/what?/a=b", "s3://bucket/a@b:c", "abfs://container@account.dfs.core.windows.net/photos"]
+)
+def test_a_location_that_only_looks_a_little_like_it_is_not(location: str) -> None:
+    assert normalize_location(location) == location
 
 
 def test_an_unknown_kind_of_url_is_an_input_error() -> None:

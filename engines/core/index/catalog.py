@@ -184,19 +184,11 @@ def _matching(source: Source, glob: str, left_out: _LeftOut) -> Iterator[Entry]:
         key = source.key(entry.path)
         name = key if "/" in glob else key.rsplit("/", 1)[-1]
         if fnmatch.fnmatchcase(name, glob):
-            _check_unicode(entry.path)
+            source.check_entry(entry)
             yield entry
         else:
             left_out.files += 1
             left_out.by_case += fnmatch.fnmatchcase(name.lower(), glob.lower())
-
-
-def _check_unicode(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        shown = path.encode(errors="surrogateescape")
-        raise InputError(f"the file name {shown!r} is not Unicode (UTF-8)", "Rename the file.") from None
 
 
 def _choose(

@@ -45,6 +45,10 @@ class Source(ABC):
         """Every entry, in the order of the keys' UTF-8 bytes."""
 
     @abstractmethod
+    def check_entry(self, entry: Entry) -> None:
+        """Raise InputError for an entry that belongs to a run but could not be read, whatever it holds."""
+
+    @abstractmethod
     def read(self, entry: Entry) -> bytes:
         """The bytes of the photo. May be called from several threads at once.
 

@@ -39,6 +39,15 @@ class Files(Source):
         for item in storage.list():
             yield Entry(storage.uri(item.key), label_of(item.key), item.size, item.version)
 
+    def check_entry(self, entry: Entry) -> None:
+        """See Source."""
+        try:
+            entry.path.encode()
+        except UnicodeEncodeError:
+            shown = entry.path.encode(errors="surrogateescape")
+            raise InputError(f"the file name {shown!r} is not Unicode (UTF-8)", "Rename the file.") from None
+        open_storage(self.location).check_key(self.key(entry.path))
+
     def read(self, entry: Entry) -> bytes:
         """See Source."""
         if entry.version == DANGLING_LINK:

@@ -34,6 +34,9 @@ class Storage(ABC):
         """The inverse of `uri`."""
         return uri[len(self.uri("")) :]
 
+    def check_key(self, key: str) -> None:  # noqa: B027 - most have nothing to refuse
+        """Raise InputError for a listed key that could not be read, whatever it holds."""
+
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every object below the folder `prefix`, in the order of the keys' UTF-8 bytes.

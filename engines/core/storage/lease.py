@@ -113,6 +113,7 @@ class _ObjectLease(Lease):
         self._version: str | None = None
         self._renewed_at = 0.0
         self._lost = False
+        self._renewing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -145,9 +146,16 @@ class _ObjectLease(Lease):
 
     def check(self) -> None:
         """See Lease."""
+        why = ""
+        if not self._lost and time.monotonic() - self._renewed_at > LIFE_SECONDS:
+            # The storage may have been out of reach that long. The lease is still ours if nobody took it since.
+            try:
+                self._renew_once()
+            except TransientError as error:
+                why = f" ({error.message})"
         if self._lost or time.monotonic() - self._renewed_at > LIFE_SECONDS:
             raise StageError(
-                f"this run lost its lease on {self._storage.url}: it gave no sign of life for {LIFE_SECONDS:g} s",
+                f"this run lost its lease on {self._storage.url}: it gave no sign of life for {LIFE_SECONDS:g} s{why}",
                 "Another run may be writing there. Nothing was published; run again when it is done.",
             )
 
@@ -174,7 +182,8 @@ class _ObjectLease(Lease):
                 return
 
     def _renew_once(self) -> None:
-        self._lost = not self._put(self._version)
+        with self._renewing:
+            self._lost = not self._put(self._version)
 
 
 def _busy(output: str, content: bytes) -> InputError:

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import re
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
-from engines.core.errors import FruitsError, InputError, StorageError, TransientError
+from engines.core.errors import FruitsError, InputError, StorageError
+from engines.core.storage.aws import S3Access, s3_access
 from engines.core.storage.base import Storage, StoredObject
+from engines.core.storage.locations import why_unreadable
+from engines.core.storage.s3_listing import list_bucket
+from engines.core.storage.store_errors import first_line, translated, unreadable_name
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
-
-_DENIED = re.compile(r"status code: 40[13]")
-_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
-"""HTTP answers that another attempt does not change: 4xx, but for 408 (time-out) and 429 (too many requests)."""
 
 
 class ObjectStorage(Storage):
     """A prefix of an object store, through obstore."""
 
-    def __init__(self, url: str, store: ObjectStore) -> None:
+    def __init__(self, url: str, store: ObjectStore, s3: S3Access | None = None) -> None:
         self.url = url
         self._store = store
+        self._s3 = s3
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """See Storage."""
+        if self._s3 is not None:
+            return list_bucket(self._s3, prefix, self.uri(prefix) if prefix else self.url)
+        return self._list(prefix)
+
+    def _list(self, prefix: str) -> Iterator[StoredObject]:
         import obstore
 
         former: StoredObject | None = None
-        with _translated(self.uri(prefix) if prefix else self.url):
+        with translated(self.uri(prefix) if prefix else self.url):
             for batch in obstore.list(self._store, prefix or None):
                 for meta in batch:
                     version = meta["e_tag"] or meta["last_modified"].isoformat()
@@ -45,25 +47,32 @@ class ObjectStorage(Storage):
         if former:
             yield former
 
+    def check_key(self, key: str) -> None:
+        """See Storage."""
+        if why := why_unreadable(key):
+            raise unreadable_name(self.uri(key), why)
+
     def read(self, key: str) -> bytes:
         """See Storage."""
         import obstore
 
-        with _translated(self.uri(key)):
+        self.check_key(key)
+        with translated(self.uri(key)):
             return bytes(obstore.get(self._store, key).bytes())
 
     def open(self, key: str) -> IO[bytes]:
         """See Storage."""
         import obstore
 
-        with _translated(self.uri(key)):
+        self.check_key(key)
+        with translated(self.uri(key)):
             return io.BufferedReader(_RawReader(obstore.open_reader(self._store, key), self.uri(key)))
 
     def write(self, key: str, content: bytes) -> None:
         """See Storage."""
         import obstore
 
-        with _translated(self.uri(key)):
+        with translated(self.uri(key)):
             obstore.put(self._store, key, content, use_multipart=False)
 
     def write_if(self, key: str, content: bytes, version: str | None) -> str | None:
@@ -72,7 +81,7 @@ class ObjectStorage(Storage):
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         mode: Any = "create" if version is None else {"e_tag": version}
-        with _translated(self.uri(key)):
+        with translated(self.uri(key)):
             try:
                 return obstore.put(self._store, key, content, mode=mode, use_multipart=False)["e_tag"]
             except (AlreadyExistsError, PreconditionError):
@@ -86,7 +95,7 @@ class ObjectStorage(Storage):
         """The object and its version for `write_if`, or None if there is none."""
         import obstore
 
-        with _translated(self.uri(key)):
+        with translated(self.uri(key)):
             try:
                 got = obstore.get(self._store, key)
             except FileNotFoundError:
@@ -98,7 +107,7 @@ class ObjectStorage(Storage):
         import obstore
 
         try:
-            with _translated(self.uri(key)):
+            with translated(self.uri(key)):
                 obstore.head(self._store, key)
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
@@ -134,7 +143,7 @@ class _RawReader(io.RawIOBase):
         return int(self._reader.tell())
 
     def readinto(self, buffer: Any) -> int:
-        with _translated(self._uri):
+        with translated(self._uri):
             content = bytes(self._reader.read(len(buffer)))
         buffer[: len(content)] = content
         return len(content)
@@ -143,85 +152,12 @@ class _RawReader(io.RawIOBase):
 def open_object_storage(location: str) -> ObjectStorage:
     """The storage at a normalized URL. Raises InputError for one that cannot be used, and without credentials."""
     if location.startswith("s3://"):
-        return ObjectStorage(location, _s3_store(location))
+        access = s3_access(location)
+        return ObjectStorage(location, access.store(), access)
     from obstore.store import from_url
 
     try:
         return ObjectStorage(location, from_url(location))
     except Exception as error:
         # obstore raises its own types here; all of them mean that the URL is not usable.
-        raise InputError(f"{location} cannot be opened: {_reason(error)}", "Use a folder or s3://.") from error
-
-
-def _s3_store(location: str) -> ObjectStore:
-    from obstore.store import S3Store
-
-    bucket, _, prefix = location.removeprefix("s3://").partition("/")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {"client_options": {"timeout": "60 seconds"}}
-    if endpoint:
-        options["endpoint"] = endpoint
-        options["client_options"]["allow_http"] = endpoint.startswith("http://")
-    try:
-        import boto3  # the aws extra; without it obstore reads the AWS variables and the machine's role itself
-    except ImportError:
-        pass
-    else:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-
-        session = boto3.Session()
-        options["region"] = session.region_name or "us-east-1"
-        if session.get_credentials() is None:
-            raise InputError(
-                f"no AWS credentials were found for {location}",
-                "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`.",
-            )
-        options["credential_provider"] = Boto3CredentialProvider(session)
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        retry_config={
-            "max_retries": 8,
-            "retry_timeout": timedelta(seconds=120),
-            "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=10),
-                "base": 2,
-            },
-        },
-        **options,
-    )
-
-
-@contextlib.contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Errors of obstore as ours: what heals is TransientError, what does not is StorageError."""
-    from obstore import exceptions
-
-    try:
-        yield
-    except (exceptions.BaseError, FileNotFoundError) as error:
-        text, reason = str(error), _reason(error)
-        if "<Code>NoSuchBucket" in text:
-            raise StorageError(f"the bucket of {uri} does not exist", "Check its name and region.") from error
-        if isinstance(error, FileNotFoundError):
-            raise StorageError(f"{uri} does not exist", "It may have been removed since it was listed.") from error
-        if _DENIED.search(text):
-            hint = "Check the credentials and the bucket's policy."
-            raise StorageError(f"access to {uri} was denied", hint) from error
-        if isinstance(error, exceptions.InvalidPathError):
-            hint = "Give the object another name: no empty, `.` or `..` part, no control character."
-            raise InputError(f"{uri}: {reason}", hint) from error
-        if "redirect without LOCATION" in text:
-            raise StorageError(f"the bucket of {uri} is in another region", "Set AWS_REGION to it.") from error
-        if _REFUSED.search(text) and "<Code>RequestTimeout" not in text:
-            raise StorageError(f"{uri}: {reason}", "Check the credentials, the region and the location.") from error
-        raise TransientError(f"{uri}: {reason}", "Run again: what was done is kept.") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What the service said, or else the first line of what obstore says."""
-    said = re.search(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", str(error))
-    if said:
-        return f"{said[1]}: {said[2]}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{location} cannot be opened: {first_line(error)}", "Use a folder or s3://.") from error
