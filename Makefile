@@ -30,8 +30,8 @@ setup: $(filter .tools/%,$(UV)) ## Install everything of uv.lock into .venv.
 demo: setup ## Make 655 photos, featurize and reduce them on Dask, say where to look.
 	@$(RUN) fruits demo demo
 
-prefect: setup ## Start Prefect's server and a worker here, deploy, and say where the page is.
-	@$(RUN) python -m deployments.local_server
+prefect: setup ## Start Prefect's server and a worker here, deploy, and say where the page is (PORT=4200).
+	@$(RUN) python -m deployments.local_server $(if $(PORT),--port $(PORT))
 
 java:
 	@version=$$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p' | head -1 || true); \
