@@ -20,7 +20,6 @@ from uuid import UUID
 
 import typer
 from prefect import get_client
-from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
@@ -218,8 +217,8 @@ def _put(client: SyncPrefectClient, wanted: AutomationCore) -> None:
     if _essence(known[0]) == _essence(wanted):
         _print(f"unchanged  {wanted.name}")
         return
-    # All fields: those at their defaults may be what differs.
-    client.update_automation(known[0].id, Automation.model_validate(wanted.model_dump()))
+    # All fields of the trigger, since those at their defaults may be what differs; whose it is cannot be updated.
+    client.update_automation(known[0].id, AutomationCore(**wanted.model_dump(exclude={"owner_resource"})))
     _print(f"updated    {wanted.name}")
 
 

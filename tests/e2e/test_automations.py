@@ -156,3 +156,24 @@ def test_a_run_that_died_with_its_worker_is_crashed_and_cleaned_up(
         return [one["state"]["message"] for one in runs if one["parameters"] == {"run": run} and one["state"]]
 
     wait_for(lambda: cleaned() == [f"what {found['name']} had on EMR is stopped"], 120, f"not cleaned up: {cleaned()}")
+
+
+def test_what_production_published_is_checked(
+    automated: tuple[PrefectKit, list[dict[str, str]]], few_photos: Path, weights: str, tmp_path: Path
+) -> None:
+    prefect, _ = automated
+    output = tmp_path / "output"
+    run = prefect.run(
+        "fruit-features/production",
+        source=str(few_photos), output=str(output), engine="dask", weights=weights, components=8, max_rejects=0.05,
+    )  # fmt: skip
+    assert prefect.wait(run)["state_type"] == "COMPLETED", prefect.log(run)
+
+    def checks() -> list[str]:
+        runs = prefect.api("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
+        return [one["id"] for one in runs if one["parameters"].get("output") == str(output) and one["id"] != run]
+
+    (check,) = wait_for(checks, 60, "nothing is checked")
+    found = prefect.wait(check)
+    assert found["state_type"] == "COMPLETED", prefect.log(check)
+    assert found["state"]["message"].startswith("all 60 images")
