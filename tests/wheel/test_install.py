@@ -21,7 +21,7 @@ def test_the_demo_runs_from_the_wheel_with_all_extras(wheel: Path, minor: str, t
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((installed.folder / "demo" / "output" / "run.json").read_text())
     assert record["counts"]["projected"] == record["counts"]["listed"] == 655
-    assert record["package_versions"]["python"].startswith(f"{minor}.") if "package_versions" in record else True
+
     spark = installed.call("python", "-P", "-c", "import engines; engines.registry.import_engine('spark')")
     assert spark.returncode == 0, spark.stderr
 
