@@ -14,7 +14,7 @@ PYTEST := $(RUN) pytest
 # Files of tests that use little of the machine each; those of parity have all of it.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup setup-spark40 demo prefect test test-spark40 test-all test-aws test-e2e screenshots check format java emr-package benchmark clean
+.PHONY: help setup setup-spark40 demo prefect test test-spark40 test-all test-aws test-e2e test-wheel screenshots check format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,8 +30,8 @@ setup: $(filter .tools/%,$(UV)) ## Install everything of uv.lock into .venv.
 demo: setup ## Make 655 photos, featurize and reduce them on Dask, say where to look.
 	@$(RUN) fruits demo demo
 
-prefect: setup ## Start Prefect's server and a worker here, deploy, and say where the page is.
-	@$(RUN) python -m deployments.local_server
+prefect: setup ## Start Prefect's server and a worker here, deploy, and say where the page is (PORT=4200).
+	@$(RUN) python -m deployments.local_server $(if $(PORT),--port $(PORT))
 
 java:
 	@version=$$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p' | head -1 || true); \
@@ -56,6 +56,9 @@ test-aws: setup setup-spark40 java ## The EMR engines against a stand-in that ch
 
 test-e2e: setup ## Deployments on a real Prefect server with a real worker.
 	$(PYTEST) tests/e2e
+
+test-wheel: setup ## Install the wheel on each Python that is here, run the demo, a Dask cluster, and the image's steps.
+	$(PYTEST) tests/wheel
 
 screenshots: setup ## Take pictures of Prefect's page during and after a run, into ./screenshots; needs Chromium.
 	$(RUN) python -m tests.e2e.screenshots screenshots

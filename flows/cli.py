@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -14,14 +16,29 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="fruits",
-    help="Turn large image collections into compact features: MobileNetV2, standardize, PCA.",
     no_args_is_help=True,
-    add_completion=False,
+    # With the default, brackets in a help text are styles, and not shown.
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (run, show, sample, demo, emr, parity, parity_check):
     module.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fruit-features {version('fruit-features')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Turn large image collections into compact features: MobileNetV2, standardize, PCA."""
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from engines.base import Progress
 from engines.core.compare.outputs import RESULT_TOLERANCE
 from engines.core.errors import FruitsError, InputError
 from engines.core.output import RunRecord, read_record
-from engines.core.storage import normalize_location
+from engines.core.storage import is_folder, normalize_location
 from engines.recheck import Difference, compare_published
 from flows.checks import check_counts
 from flows.credentials import use_block
@@ -48,8 +48,9 @@ def _recheck(settings: RecheckSettings) -> State[int]:
             raise InputError("the parameter output is missing", "Name a folder or URL of published results.")
         check_counts(settings)
         output = normalize_location(settings.output)
-        use_block(settings.credentials)
+        _use_credentials(output, settings.credentials)
         record = read_record(output)
+        _use_credentials(record.source, settings.credentials)
         call = TaskCall()
         with stopped_when_cancelled(), told_to(RunLog(get_run_logger())):
             label = f"recheck {settings.images:,} images"
@@ -66,6 +67,12 @@ def _recheck(settings: RecheckSettings) -> State[int]:
 
 
 recheck = ServedFlow(_recheck, name="recheck", flow_run_name=_run_name, persist_result=False)
+
+
+def _use_credentials(location: str, block: str | None) -> None:
+    """Set this process to the block when `location` is not a folder: for folders none need exist."""
+    if not is_folder(location):
+        use_block(block)
 
 
 def _recheck_here(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import cast
 from urllib.parse import quote
@@ -118,10 +119,15 @@ def summary_markdown(output: str, record: RunRecord, *, unchanged: bool = False)
     return "\n".join(lines)
 
 
+REPORTS_URL = "FRUITS_REPORTS_URL"
+"""Variable with the address that this machine's folders are served under (deployments/report_server.py), such as
+http://127.0.0.1:4201; without it links are file://, which browsers do not open from Prefect's page."""
+
+
 def link_to(output: str, key: str) -> str:
-    """An address a browser opens: the file itself, or its page in the S3 console."""
+    """An address a browser opens: the file, over http where it is served, or its page in the S3 console."""
     if is_folder(output):
-        return f"file://{quote(open_storage(output).uri(key))}"
+        return os.environ.get(REPORTS_URL, "file://") + quote(open_storage(output).uri(key))
     if output.startswith("s3://"):
         bucket, _, prefix = output.removeprefix("s3://").partition("/")
         return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(f'{prefix}/{key}'.lstrip('/'))}"

@@ -30,6 +30,8 @@ class PrefectKit:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     """Beginnings of the names of variables that processes started from here do not get."""
+    extra: dict[str, str] = field(default_factory=dict)
+    """Variables that processes started from here get besides."""
 
     @property
     def page(self) -> str:
@@ -49,6 +51,7 @@ class PrefectKit:
             "DO_NOT_TRACK": "1",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_CLI_COLORS": "false",
+            **self.extra,
         }
 
     def start_server(self) -> None:
@@ -99,11 +102,11 @@ class PrefectKit:
             check=False,
         )
 
-    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """GET, or POST with a body, of Prefect's REST API; again after 503 (SQLite busy), as Prefect's client does."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(  # noqa: S310 - our own server
-            f"{self.page}/api{path}", data, {"Content-Type": "application/json"}
+            f"{self.page}/api{path}", data, {"Content-Type": "application/json"}, method=method
         )
         for attempt in range(1, 6):
             try:
@@ -117,9 +120,15 @@ class PrefectKit:
 
     def run(self, deployment: str, **parameters: Any) -> str:
         """Create a run of a deployment, as Prefect's page does; its id."""
+        return self._created(deployment, {"parameters": parameters})
+
+    def run_unchecked(self, deployment: str) -> str:
+        """Create a run without parameters, as a schedule that has none does: nothing looks at its form; its id."""
+        return self._created(deployment, {"enforce_parameter_schema": False})
+
+    def _created(self, deployment: str, body: dict[str, Any]) -> str:
         found = self.api(f"/deployments/name/{deployment}")
-        created = self.api(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
-        return str(created["id"])
+        return str(self.api(f"/deployments/{found['id']}/create_flow_run", body)["id"])
 
     def flow_run(self, run: str) -> dict[str, Any]:
         """The run with its state."""

@@ -95,7 +95,7 @@ def _take(kit: PrefectKit, page: Page, scratch: Path, target: Path) -> None:
     artifacts = kit.artifacts(run)
     shoot("7-summary", f"/artifacts/artifact/{artifacts['summary']['id']}", until="dimensions")
     shoot("8-time-per-stage", f"/artifacts/artifact/{artifacts['time-per-stage']['id']}", until="together")
-    check = kit.run("parity-check/nightly", output=parameters["output"], images=200)
+    check = kit.run("recheck/nightly", output=parameters["output"], images=200)
     kit.wait(check)
     shoot("9-parity", f"/artifacts/artifact/{kit.artifacts(check)['parity']['id']}", until="bit for bit")
     failed = kit.run("fruit-features/laptop", **{**parameters, "max_rejects": 0.001})

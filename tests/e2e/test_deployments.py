@@ -21,15 +21,17 @@ Finished = tuple[str, Path, str]
 def test_all_deployments_are_there_and_none_runs_by_itself(deployed: PrefectKit) -> None:
     found = {
         name: deployed.api(f"/deployments/name/{name}")
-        for name in ("fruit-features/laptop", "fruit-features/production", "parity-check/nightly")
+        for name in ("fruit-features/laptop", "fruit-features/production", "recheck/nightly")
     }
     assert found["fruit-features/laptop"]["parameters"]["engine"] == "dask"
     production = found["fruit-features/production"]
     assert production["parameters"]["engine"] == "emr-serverless"
     assert production["global_concurrency_limit"]["limit"] == 1
     assert production["concurrency_options"]["collision_strategy"] == "ENQUEUE"
-    assert [schedule["active"] for schedule in production["schedules"]] == [False]
-    assert [schedule["active"] for schedule in found["parity-check/nightly"]["schedules"]] == [False]
+    laptop = found["fruit-features/laptop"]
+    assert laptop["global_concurrency_limit"]["limit"] == 1
+    assert laptop["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert not any(deployment["schedules"] for deployment in found.values())
 
 
 def test_the_form_has_choices_bounds_and_help(deployed: PrefectKit) -> None:
@@ -175,12 +177,19 @@ def test_a_failure_has_its_reason_as_state_message(
     assert found["state"]["message"].startswith("the source /no/such/photos does not exist\n")
 
 
+def test_a_missing_parameter_is_a_failed_run_that_says_which(prefect: PrefectKit) -> None:
+    for deployment, name in (("recheck/nightly", "output"), ("fruit-features/laptop", "source")):
+        found = prefect.wait(prefect.run_unchecked(deployment))
+        assert found["state_type"] == "FAILED", found["state"]
+        assert f"missing a required argument: '{name}'" in found["state"]["message"]
+
+
 def test_published_results_come_out_the_same(prefect: PrefectKit, finished: Finished) -> None:
-    run = prefect.run("parity-check/nightly", output=str(finished[1]), images=25)
+    run = prefect.run("recheck/nightly", output=str(finished[1]), images=25)
     found = prefect.wait(run)
     assert found["state"]["message"] == "all 25 images are the same bit for bit"
     assert found["state_type"] == "COMPLETED"
-    assert "| compared | 25 |" in prefect.artifacts(run)["parity"]["data"]
+    assert "| compared | 25 |" in prefect.artifacts(run)["recheck"]["data"]
 
 
 def test_changed_results_are_found_out(prefect: PrefectKit, copy_of_finished: Path) -> None:
@@ -190,10 +199,10 @@ def test_changed_results_are_found_out(prefect: PrefectKit, copy_of_finished: Pa
     values[3, 5] += 0.5
     column = tables.to_lists(values, tables.RESULTS.field(2).type)
     part.write_bytes(tables.to_parquet(table.set_column(2, tables.RESULTS.field(2), column)))
-    run = prefect.run("parity-check/nightly", output=str(copy_of_finished), images=500)
+    run = prefect.run("recheck/nightly", output=str(copy_of_finished), images=500)
     found = prefect.wait(run)
     assert found["state_type"] == "FAILED"
     assert found["state"]["message"] == f"1 of 60 images differ from what is published in {copy_of_finished}"
-    worst = json.loads(prefect.artifacts(run)["parity-rows"]["data"])[0]
+    worst = json.loads(prefect.artifacts(run)["recheck-rows"]["data"])[0]
     assert worst["path"] == table["path"].to_pylist()[3]
     assert worst["verdict"] == "different"

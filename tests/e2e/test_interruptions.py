@@ -57,9 +57,11 @@ def featurizing(prefect: PrefectKit, run: str, output: Path) -> str:
     return run
 
 
-def start(prefect: PrefectKit, photos: Path, weights: str, output: Path, engine: str = "dask") -> str:
+def start(
+    prefect: PrefectKit, photos: Path, weights: str, output: Path, engine: str = "dask", deployment: str = "laptop"
+) -> str:
     return prefect.run(
-        "fruit-features/laptop",
+        f"fruit-features/{deployment}",
         source=str(photos), output=str(output), engine=engine, weights=weights, components=8, shard_size=SHARD_SIZE,
         workers=1,
     )  # fmt: skip
@@ -171,7 +173,8 @@ def test_two_runs_on_one_output_are_never_mixed(
     # Stopped, so that it does not finish before the others have tried; the lease is held all the same.
     os.kill(first, signal.SIGSTOP)
     try:
-        second = start(prefect, many_photos, weights, output)
+        waiting = start(prefect, many_photos, weights, output)
+        second = start(prefect, many_photos, weights, output, deployment="production")
         # The lease is on the output, not in Prefect: a run in a terminal meets it too.
         terminal = subprocess.run(
             [
@@ -181,6 +184,7 @@ def test_two_runs_on_one_output_are_never_mixed(
             env=prefect.environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         found = prefect.wait(second)
+        assert prefect.flow_run(waiting)["state"]["name"] == "AwaitingConcurrencySlot"
     finally:
         os.kill(first, signal.SIGCONT)
     refused = f"another run is writing into {output}: flow run photos · dask ("
@@ -192,4 +196,5 @@ def test_two_runs_on_one_output_are_never_mixed(
     assert found["state_type"] == "COMPLETED", found["state"]
     record = json.loads((output / "run.json").read_text())
     assert record["counts"]["projected"] == record["counts"]["listed"] == 600
+    assert prefect.wait(waiting)["state"]["message"].startswith("Nothing to do")
     assert not (output / ".lock").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from tests.aws.conftest import (  # noqa: F401 - fixtures
     stand_in,
 )
 from tests.aws.stand_in import StandIn
-from tests.e2e.prefect_kit import PROJECT, PrefectKit, wait_for
+from tests.e2e.prefect_kit import PROJECT, PrefectKit, flow_process, wait_for
 from tests.s3 import Aws
 
 pytestmark = pytest.mark.timeout(400)
@@ -101,8 +103,8 @@ def test_published_results_on_s3_are_checked_with_the_credentials_of_the_block(
 ) -> None:
     output = finished[1]
     aws.put(bucket, {f"out/{path.relative_to(output)}": path.read_bytes() for path in output.rglob("*.*")})
-    checked = production.run("parity-check/nightly", output=f"s3://{bucket}/out", images=25)
-    without = production.run("parity-check/nightly", output=f"s3://{bucket}/out", images=25, emr=None)
+    checked = production.run("recheck/nightly", output=f"s3://{bucket}/out", images=25)
+    without = production.run("recheck/nightly", output=f"s3://{bucket}/out", images=25, credentials=None)
     found = production.wait(checked)
     assert found["state"]["message"] == "all 25 images are the same bit for bit", production.log(checked)
     assert SECRET not in production.log(checked)
@@ -130,3 +132,40 @@ def test_cancelling_stops_the_job(
     production.api(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     wait_for(lambda: called("CancelJobRun"), 30, production.log(run))
     assert production.wait(run)["state_type"] == "CANCELLED"
+
+
+def test_what_a_run_that_died_with_its_worker_left_on_emr_is_stopped_by_clean_up(
+    production: PrefectKit,
+    setup: Setup,  # noqa: F811
+    stand_in: StandIn,  # noqa: F811
+    weights: str,
+) -> None:
+    stand_in.serverless.work = spark_jobs.hang
+    run = production.run(
+        "fruit-features/production",
+        source=setup.source, output=setup.output, weights=weights, components=8, shard_size=6,
+    )  # fmt: skip
+
+    def called(operation: str) -> bool:
+        return operation in [name for name, _ in stand_in.calls]
+
+    wait_for(lambda: called("StartJobRun"), 120, production.log(run))
+    production.stop("worker", signal.SIGKILL)
+    os.kill(flow_process(run), signal.SIGKILL)
+    production.start_worker()
+    early = production.run("clean-up/on-this-pool", run=run)
+    assert "has not ended: nothing was stopped" in production.wait(early)["state"]["message"]
+    assert not called("CancelJobRun")
+    # As the automation on missing heartbeats does.
+    production.api(f"/flow_runs/{run}/set_state", {"state": {"type": "CRASHED", "name": "Crashed"}})
+    late = production.run("clean-up/on-this-pool", run=run)
+    assert production.wait(late)["state_type"] == "COMPLETED", production.log(late)
+    assert called("CancelJobRun")
+    assert "stopped on EMR: " in production.log(run)
+
+
+def test_clean_up_of_a_run_that_is_not_there_fails_with_the_reason(production: PrefectKit) -> None:
+    unknown = "00000000-0000-4000-8000-000000000000"
+    for run, reason in ((unknown, f"there is no flow run {unknown}"), ("x", "'x' is not the id of a flow run")):
+        found = production.wait(production.run("clean-up/on-this-pool", run=run))
+        assert (found["state_type"], found["state"]["message"]) == ("FAILED", reason)

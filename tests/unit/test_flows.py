@@ -162,8 +162,15 @@ def test_what_is_not_there_or_damaged_is_published(tmp_path: Path) -> None:
         ("s3://bucket", "https://console.aws.amazon.com/s3/object/bucket?prefix=report.html"),
     ],
 )
-def test_links_open_in_a_browser(output: str, link: str) -> None:
+def test_links_open_in_a_browser(monkeypatch: pytest.MonkeyPatch, output: str, link: str) -> None:
+    monkeypatch.delenv("FRUITS_REPORTS_URL", raising=False)
     assert link_to(output, "report.html") == link
+
+
+def test_links_to_folders_are_http_where_reports_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRUITS_REPORTS_URL", "http://127.0.0.1:4201")
+    assert link_to("/data/a b", "report.html") == "http://127.0.0.1:4201/data/a%20b/report.html"
+    assert link_to("s3://bucket/out", "report.html").startswith("https://console.aws.amazon.com/")
 
 
 def record(**details: Any) -> RunRecord:
