@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from engines.core.output import RECORD as RECORD
+from engines.core.output import RECORD
 
 SERVED = ("report.html", RECORD)
 

@@ -112,7 +112,7 @@ def test_a_failed_run_is_told(automated: tuple[PrefectKit, list[dict[str, str]]]
     run = prefect.run("fruit-features/laptop", source="/no/such/photos", output=str(tmp_path / "output"))
     assert prefect.wait(run)["state_type"] == "FAILED"
     told = wait_for(lambda: messages, 60, f"nothing is told; see {prefect.home}/server.log")[0]
-    assert told["subject"] == "fruits: photos · dask is Failed"
+    assert told["subject"] == "fruits: photos on dask is Failed"
     assert told["body"].startswith("the source /no/such/photos does not exist")
     assert run in told["body"]
 

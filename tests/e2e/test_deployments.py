@@ -59,20 +59,20 @@ def test_a_watched_run_completes_and_says_what_it_did(deployed: PrefectKit, fini
     assert "Flow run finished successfully" in terminal
     found = deployed.flow_run(run)
     assert found["state_type"] == "COMPLETED"
-    assert found["name"] == "photos · dask"
+    assert found["name"] == "photos on dask"
     assert found["state"]["message"].startswith("60 images in 8 dimensions, which explain ")
     assert found["state"]["message"].endswith("; 1 rejected")
     assert set(found["tags"]) >= {"fruits", "dask"}
     names = wait_for(lambda: len(found := deployed.task_names(run)) == 6 and found, 30, "task runs are missing")
     assert names == [
-        f"index · {few_source(output)}",
+        f"index {few_source(output)}",
         names[1],
-        "featurize · 61 images",
-        "fit PCA · 60 images",
-        "project · 60 images",
-        f"publish · {output}",
+        "featurize 61 images",
+        "fit PCA to 60 images",
+        "project 60 images",
+        f"publish {output}",
     ]
-    assert names[1].startswith("model · ")
+    assert names[1].startswith("model ")
 
 
 def few_source(output: Path) -> str:

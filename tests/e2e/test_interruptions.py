@@ -187,7 +187,7 @@ def test_two_runs_on_one_output_are_never_mixed(
         assert prefect.flow_run(waiting)["state"]["name"] == "AwaitingConcurrencySlot"
     finally:
         os.kill(first, signal.SIGCONT)
-    refused = f"another run is writing into {output}: flow run photos · dask ("
+    refused = f"another run is writing into {output}: flow run photos on dask ("
     assert terminal.returncode == 2, terminal.stderr
     assert refused in terminal.stderr
     assert found["state_type"] == "FAILED"

@@ -85,7 +85,7 @@ def test_a_run_on_emr_serverless_completes_with_settings_and_credentials_from_bl
     )  # fmt: skip
     found = production.wait(run)
     assert found["state_type"] == "COMPLETED", production.log(run)
-    assert found["name"].endswith(" · emr-serverless")
+    assert found["name"].endswith(" on emr-serverless")
     assert [name for name, _ in stand_in.calls].count("StartJobRun") == 4
     summary = production.artifacts(run)["summary"]["data"]
     assert f"| projected | {PHOTOS} |" in summary
