@@ -22,6 +22,11 @@ GRID_BITS = 21
 UPPER_BOUND = 8.0
 """Features are in [0, 8). MobileNetV2's are averages of ReLU6, in [0, 6]."""
 
+GRID_STEP = 2.0**-GRID_BITS
+GRID_ORIGIN = 0.0
+INTEGER_BITS = 24
+"""What others need to know of the grid: a feature is GRID_ORIGIN + GRID_STEP * x with 0 <= x < 2**INTEGER_BITS."""
+
 MAX_ROWS = 2**36
 """More rows could overflow the 64-bit sums."""
 
@@ -97,7 +102,7 @@ def moments_of(blocks: Iterable[npt.NDArray[np.float32]], width: int) -> Moments
 
     for block in blocks:
         for start in range(0, len(block), _BLOCK_ROWS):
-            whole = _to_integers(block[start : start + _BLOCK_ROWS])
+            whole = to_integers(block[start : start + _BLOCK_ROWS])
             high = np.floor(whole * 2.0**-_HALF_BITS)
             low = whole - high * 2.0**_HALF_BITS
             high_high += high.T @ high
@@ -127,37 +132,6 @@ def standardization(moments: Moments) -> tuple[Float64, Float64]:
     return mean, np.sqrt([square / divisor for square in centered])
 
 
-def correlation(moments: Moments) -> Float64:
-    """The correlation matrix, float64[d, d]; rows and columns of constant features are 0.
-
-    Every entry is computed from the exact sums. Raises ValueError below 2 rows.
-    """
-    _check_rows(moments)
-    width = len(moments.sums)
-    matrix = np.zeros((width, width))
-    for i, row in enumerate(_centered_rows(moments)):
-        matrix[i, i:] = row.astype(np.float64)
-    deviation = np.sqrt(np.diagonal(matrix))
-    varying = deviation > 0
-    divisor = np.where(varying, deviation, 1.0)
-    matrix /= divisor[:, np.newaxis]
-    matrix /= divisor[np.newaxis, :]
-    np.fill_diagonal(matrix, varying.astype(np.float64))
-    upper = np.triu(matrix, 1)
-    return upper + upper.T + np.diag(np.diagonal(matrix))
-
-
-def _centered_rows(moments: Moments) -> Iterable[npt.NDArray[np.object_]]:
-    """For each feature i: n * sum(x_i x_j) - sum(x_i) sum(x_j) for j >= i, as exact Python integers."""
-    n, width = moments.rows, len(moments.sums)
-    sums = moments.sums.astype(object)
-    start = 0
-    for i in range(width):
-        stop = start + width - i
-        yield _products(moments, slice(start, stop)) * n - sums[i:] * sums[i]
-        start = stop
-
-
 def _products(moments: Moments, which: slice | Int64) -> npt.NDArray[np.object_]:
     """Sums of products at some places of the packed triangle, as exact Python integers."""
     high: npt.NDArray[np.object_] = moments.high[which].astype(object)
@@ -169,7 +143,11 @@ def _carry(high: Int64, low: Int64) -> tuple[Int64, Int64]:
     return high + (low >> _LOW_BITS), low & ((1 << _LOW_BITS) - 1)
 
 
-def _to_integers(features: npt.NDArray[np.float32]) -> Float64:
+def to_integers(features: npt.NDArray[np.float32]) -> Float64:
+    """Features on the grid as whole numbers in units of it: float64, same shape, 0 <= x < 2**INTEGER_BITS.
+
+    Raises ValueError for features off the grid or out of range.
+    """
     whole = features.astype(np.float64) * 2.0**GRID_BITS
     _check_range(features)
     if not np.array_equal(whole, np.rint(whole)):
