@@ -117,7 +117,10 @@ def test_residuals_are_exact_where_float64_has_nothing_left() -> None:
     whole = (matrix * 2.0**52).astype(np.int64).astype(object)
     exact = whole @ vectors.integers() - (theta * 2.0**52).astype(np.int64).astype(object) * vectors.integers()
     unit = 1 << 155
-    assert max(abs(float(number / unit) - float(value)) for number, value in zip(exact.flat, residuals.flat, strict=True)) < 1e-14
+    assert (
+        max(abs(float(number / unit) - float(value)) for number, value in zip(exact.flat, residuals.flat, strict=True))
+        < 1e-14
+    )
     # Near an eigenvector everything cancels, and what is left is right to 1e-28.
     values, found = _eigh(matrix)
     some = Vectors.of(found[:, :2])
@@ -125,7 +128,9 @@ def test_residuals_are_exact_where_float64_has_nothing_left() -> None:
     residuals = SplitMatrix(matrix).residuals(some, theta)
     exact = whole @ some.integers() - (theta * 2.0**52).astype(np.int64).astype(object) * some.integers()
     assert np.abs(residuals).max() < 1e-12
-    assert max(abs(number / unit - float(value)) for number, value in zip(exact.flat, residuals.flat, strict=True)) < 1e-27
+    assert (
+        max(abs(number / unit - float(value)) for number, value in zip(exact.flat, residuals.flat, strict=True)) < 1e-27
+    )
 
 
 def test_three_iterations_go_from_nine_right_digits_to_twenty() -> None:

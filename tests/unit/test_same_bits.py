@@ -26,7 +26,10 @@ _NEEDS = {
 }
 """Kernels of OpenBLAS, with what of `flags` or `Features` in /proc/cpuinfo they need."""
 
-_REFERENCE = "ARMV8" if platform.machine() in ("aarch64", "arm64") else "Prescott"
+_REPORTED_AS = {"Prescott": {"prescott", "katmai"}, "Zen": {"zen", "haswell"}}
+"""OpenBLAS 0.3 calls its first kernel after the CPU before, and builds that have no Zen of their own take Haswell's."""
+
+_REFERENCE = "ARMV8" if platform.machine() in ("aarch64", "arm64") else "Nehalem"
 _OTHERS = sorted(set(_NEEDS) - {_REFERENCE})
 
 
@@ -39,11 +42,8 @@ def cpu_flags() -> set[str]:
 
 
 @functools.cache
-def computed_by(kernel: str) -> dict[str, Any]:
-    missing = _NEEDS[kernel] - cpu_flags()
-    if missing:
-        pytest.skip(f"this CPU cannot run OpenBLAS' {kernel}: it lacks {', '.join(sorted(missing))}")
-    done = subprocess.run(
+def run_with(kernel: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "tests.unit.blas_digests"],
         env={**os.environ, "OPENBLAS_CORETYPE": kernel},
         cwd=Path(__file__).resolve().parents[2],
@@ -51,11 +51,19 @@ def computed_by(kernel: str) -> dict[str, Any]:
         text=True,
         check=False,
     )
+
+
+def computed_by(kernel: str) -> dict[str, Any]:
+    missing = _NEEDS[kernel] - cpu_flags()
+    if missing:
+        pytest.skip(f"this CPU cannot run OpenBLAS' {kernel}: it lacks {', '.join(sorted(missing))}")
+    done = run_with(kernel)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     if not answer["architecture"]:
         pytest.skip("this numpy has another BLAS than OpenBLAS")
-    assert {name.lower() for name in answer["architecture"]} == {kernel.lower()}, "another kernel was used"
+    expected = _REPORTED_AS.get(kernel, {kernel.lower()})
+    assert {name.lower() for name in answer["architecture"]} <= expected, "another kernel was used"
     digests: dict[str, Any] = answer["digests"]
     return digests
 

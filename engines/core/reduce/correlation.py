@@ -83,7 +83,7 @@ def _pair(limbs: list[Int64]) -> Pair:
     high = np.zeros(len(limbs[0]))
     low = np.zeros(len(limbs[0]))
     for place in reversed(range(len(limbs))):
-        part = limbs[place] * 2.0 ** (place * _LIMB_BITS)
+        part = limbs[place].astype(np.float64) * 2.0 ** (place * _LIMB_BITS)
         high, lost = _sum(high, part)
         low += lost
     return _sum(high, low)

@@ -7,7 +7,7 @@ equal and the data decide nothing, `subspace` chooses by a rule.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,16 +68,13 @@ def largest_eigenpairs(matrix: Float64, count: Callable[[Float64], int]) -> Eige
     spectrum, settled = _spectrum(split, values, vectors)
     k = count(spectrum)
     equal_from = _equal_from(spectrum)
-    pairs = None
-    for parts, current, clusters, error in refined(split, values, vectors, min(_enough(spectrum, k), equal_from)):
+    iterations = refined(split, values, vectors, min(_enough(spectrum, k), equal_from))
+    for parts, current, clusters, error in iterations:
         pairs = _rounded(spectrum, parts, current, clusters, error, k)
-        fine = [members for members in clusters_of(pairs.values[: min(k, equal_from)]) if members]
-        if not pairs.unsettled and fine == _within(clusters, k):
+        same_clusters = clusters_of(pairs.values[: min(k, equal_from)]) == _within(clusters, k)
+        if not pairs.unsettled and same_clusters:
             break
-    assert pairs is not None
-    if not settled:
-        return Eigenpairs(pairs.values, pairs.vectors, pairs.tied, pairs.unsettled or (k,))
-    return pairs
+    return pairs if settled or pairs.unsettled else replace(pairs, unsettled=tuple(range(1, k + 1)))
 
 
 def _spectrum(split: SplitMatrix, values: Float64, vectors: Float64) -> tuple[Float64, bool]:
@@ -146,13 +143,13 @@ def _rounded(
     values[:kept], sure_values = decided(
         parts[0, :kept], parts[1, :kept], VALUE_GRID_BITS, max(1.0, spectrum[0]) * errors[:kept]
     )
-    sure = sure.all(axis=0)
-    sure[:kept] &= sure_values
+    settled = np.asarray(sure.all(axis=0))
+    settled[:kept] &= sure_values
     rows = np.ascontiguousarray(rounded.T)
     peaks = rows[np.arange(k), np.abs(rows).argmax(axis=1)]
     return Eigenpairs(
         values=np.minimum.accumulate(values.clip(min=0.0)),
         vectors=rows * np.sign(peaks)[:, np.newaxis] + 0.0,
         tied=tuple(number + 1 for number in tied),
-        unsettled=tuple((np.flatnonzero(~sure) + 1).tolist()),
+        unsettled=tuple((np.flatnonzero(~settled) + 1).tolist()),
     )

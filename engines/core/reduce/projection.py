@@ -37,7 +37,7 @@ class _Digit:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A PCA made ready to project: `center` int-valued float64[d], `offset` float64[k], and the digits, largest first."""
+    """A PCA made ready to project: `center` (whole numbers) float64[d], `offset` float64[k], digits, largest first."""
 
     center: Float64
     offset: Float64

@@ -1,7 +1,7 @@
-"""Rounding that is decided: a value goes to a grid only where its error cannot bring it to the other side of a boundary.
+"""Rounding to a grid, with the answer to whether a value's error could bring it to another point of the grid.
 
-Boundaries do not lie halfway between the points of the grid but a little beyond: numbers of few digits (0, 1/2, 1/4 ...)
-are what special data give, and they lie halfway on many a grid.
+Boundaries do not lie halfway between the points of the grid but a little beyond: special data give numbers of few
+digits (0, 1/2, 1/4 ...), and those lie halfway on many a grid.
 """
 
 from __future__ import annotations
