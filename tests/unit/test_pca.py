@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from engines.core.errors import InputError
 from engines.core.reduce.moments import moments_of, to_grid
 from engines.core.reduce.pca import (
+    RULES,
     Pca,
     check_components,
     check_enough_images,
@@ -116,6 +117,15 @@ def test_equal_models_give_equal_bytes(features: npt.NDArray[np.float32], pca: P
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}, (
             "bytes must not hold the time"
         )
+
+
+def test_a_file_of_before_the_bits_were_promised_still_loads(pca: Pca) -> None:
+    sink = io.BytesIO()
+    np.savez(sink, mean=pca.mean, scale=pca.scale, components=pca.components, eigenvalues=pca.eigenvalues)
+    old = load_pca(sink.getvalue())
+    assert (old.tied, old.unsettled, old.rules) == ((), (), "")
+    assert old.explained_variance == pca.explained_variance
+    assert load_pca(dump_pca(pca)).rules == RULES
 
 
 def test_a_model_is_never_unpickled() -> None:

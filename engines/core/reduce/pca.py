@@ -33,7 +33,8 @@ class Pca:
     """A fitted PCA. `mean`, `scale`: float64[d]; `components`: float64[k, d]; `eigenvalues`: float64[d], falling.
 
     The eigenvalues are those of the correlation matrix: the variance of each component of the standardized features.
-    `tied`, `unsettled`: numbers of components, from 1, see `engines.core.reduce.eigen.Eigenpairs`.
+    `tied`, `unsettled`: numbers of components, from 1, see `engines.core.reduce.eigen.Eigenpairs`. `rules`: the RULES
+    it was fitted by, empty for a file of before they were kept.
     """
 
     mean: Float64
@@ -42,6 +43,7 @@ class Pca:
     eigenvalues: Float64
     tied: tuple[int, ...] = ()
     unsettled: tuple[int, ...] = ()
+    rules: str = RULES
 
     @cached_property
     def projection(self) -> Projection:
@@ -127,6 +129,7 @@ def dump_pca(pca: Pca) -> bytes:
         eigenvalues=pca.eigenvalues,
         tied=np.array(pca.tied, np.int32),
         unsettled=np.array(pca.unsettled, np.int32),
+        rules=np.array(pca.rules),
     )
     return sink.getvalue()
 
@@ -137,7 +140,8 @@ def load_pca(content: bytes) -> Pca:
         tied, unsettled = (
             tuple(arrays[name].tolist()) if name in arrays.files else () for name in ("tied", "unsettled")
         )
-        return Pca(arrays["mean"], arrays["scale"], arrays["components"], arrays["eigenvalues"], tied, unsettled)
+        rules = str(arrays["rules"]) if "rules" in arrays.files else ""
+        return Pca(arrays["mean"], arrays["scale"], arrays["components"], arrays["eigenvalues"], tied, unsettled, rules)
 
 
 def spectrum_table(pca: Pca) -> pa.Table:
