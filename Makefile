@@ -14,7 +14,7 @@ PYTEST := $(RUN) pytest
 # Files of tests that use little of the machine each; those of parity have all of it.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup setup-spark40 demo prefect test test-spark40 test-all test-aws test-e2e test-wheel screenshots check format java emr-package benchmark clean
+.PHONY: help setup setup-spark40 demo prefect test test-spark40 test-all test-aws test-e2e test-wheel test-cpus screenshots check format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ test-e2e: setup ## Deployments on a real Prefect server with a real worker.
 test-wheel: setup ## Install the wheel on each Python that is here, run the demo, a Dask cluster, and the image's steps.
 	$(PYTEST) tests/wheel
 
+test-cpus: setup ## What a worker computes on emulated CPUs (ARM, Haswell) against this one; needs qemu and debootstrap, minutes.
+	$(PYTEST) tests/cpus
+
 screenshots: setup ## Take pictures of Prefect's page during and after a run, into ./screenshots; needs Chromium.
 	$(RUN) python -m tests.e2e.screenshots screenshots
 
@@ -80,4 +83,4 @@ benchmark: setup ## Compare the featurize rate with Keras' predict on the same p
 	$(RUN) python -m tests.benchmarks.featurize_rate
 
 clean: ## Remove environments, caches and the demo.
-	rm -rf .venv .venv-spark40 .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo
+	rm -rf .venv .venv-spark40 .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cpus demo

@@ -52,19 +52,25 @@ class IndexReport:
 
 @dataclass(frozen=True, slots=True)
 class FeaturizeRequest:
-    """Featurize all shards of the catalog with the model `models/FINGERPRINT/` of the output."""
+    """Featurize all shards of the catalog with the model `models/FINGERPRINT/` of the output.
+
+    `arithmetic`: `exact` stops where a worker's CPU computes other bits than the first one's, `tolerant` goes on.
+    """
 
     source: str
     output: str
     catalog: str
     fingerprint: str
+    arithmetic: str = "exact"
 
 
 @dataclass(frozen=True, slots=True)
 class FeaturizeReport:
     """Counts over all shards of the catalog. `reused`: images of shards that were there from a former run.
 
-    `rejected` counts by reason. `peak_memory`: bytes, of the largest worker; 0 when nothing had to be done.
+    `rejected` counts by reason. `peak_memory`: bytes, of the largest worker; 0 when nothing had to be done. `canary`:
+    the digest that workers were held to (see `engines.core.networks.canary`), empty for features of before there was
+    one. `deviating`: images that were featurized with another one, which `tolerant` allows.
     """
 
     listed: int
@@ -72,6 +78,8 @@ class FeaturizeReport:
     reused: int
     rejected: dict[str, int] = field(default_factory=dict)
     peak_memory: int = 0
+    canary: str = ""
+    deviating: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +94,18 @@ class FitRequest:
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """The PCA's version (`pca/VERSION/` in the output) and its figures. `explained_variance` is a share in (0, 1]."""
+    """The PCA's version (`pca/VERSION/` in the output) and its figures. `explained_variance` is a share in (0, 1].
+
+    `tied`, `unsettled`: numbers of components, from 1, see `engines.core.reduce.eigen.Eigenpairs`.
+    """
 
     pca: str
     components: int
     explained_variance: float
     components_for_95: int
     reused: bool
+    tied: list[int] = field(default_factory=list)
+    unsettled: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from engines.base import (
@@ -27,9 +27,11 @@ from engines.base import (
     ProjectRequest,
 )
 from engines.core import tables
+from engines.core.errors import InputError
 from engines.core.index.catalog import Selection, Shard, read_catalog, write_catalog
 from engines.core.networks.base import Network
-from engines.core.networks.model import read_model, read_recipe
+from engines.core.networks.canary import check_arithmetic
+from engines.core.networks.model import Model, publish_canary, read_canary, read_model, read_recipe
 from engines.core.networks.table import network_of
 from engines.core.output import (
     FEATURES,
@@ -43,7 +45,7 @@ from engines.core.output import (
 )
 from engines.core.reduce.moments import Moments, no_moments
 from engines.core.reduce.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
-from engines.core.stages.featurize import ShardReport, ShardTask, featurize_shard, read_report
+from engines.core.stages.featurize import ShardReport, ShardTask, featurize_shard, first_canary, read_report
 from engines.core.stages.moments import MomentsTask, shard_moments
 from engines.core.stages.project import ProjectTask, project_shard, read_part
 from engines.core.storage import open_storage
@@ -100,6 +102,7 @@ class MapEngine(Engine):
 
     def featurize(self, request: FeaturizeRequest) -> FeaturizeReport:
         """See Engine. A shard is there when its features file is."""
+        check_arithmetic(request.arithmetic)
         shards = read_catalog(request.output, request.catalog).shards
         present = {item.key for item in open_storage(request.output).list(FEATURES)}
         missing = [shard for shard in shards if features_key(request.fingerprint, shard.id) not in present]
@@ -111,8 +114,10 @@ class MapEngine(Engine):
             )
         )
         reused = sum(report.listed for report in reports)
+        _check_reused(request, reports)
         if missing:
             reports += self._featurize_missing(request, missing, reused)
+        canary = read_canary(request.output, request.fingerprint)
         rejected: dict[str, int] = {}
         for report in reports:
             for reason, count in report.rejected.items():
@@ -123,24 +128,35 @@ class MapEngine(Engine):
             reused=reused,
             rejected=dict(sorted(rejected.items())),
             peak_memory=max((report.peak_memory for report in reports), default=0),
+            canary=canary.digest if canary else "",
+            deviating=sum(report.featurized for report in reports if report.deviating_canary),
         )
 
     def _featurize_missing(self, request: FeaturizeRequest, missing: list[Shard], reused: int) -> list[ShardReport]:
         tasks = [
-            ShardTask(request.source, request.output, request.fingerprint, shard)
+            ShardTask(request.source, request.output, request.fingerprint, shard, request.arithmetic)
             # Large shards first, so that no worker starts a long one when the others are done.
             for shard in sorted(missing, key=lambda shard: -shard.count)
         ]
         total = reused + sum(shard.count for shard in missing)
         done = reused
         self.on_progress(Progress("featurize", done, total))
-        model = self.broadcast(read_model(request.output, request.fingerprint))
+        model = self.broadcast(self._model_with_canary(request))
         reports = []
         for _, report in self.map(featurize_shard, tasks, model):
             reports.append(report)
             done += report.listed
             self.on_progress(Progress("featurize", done, total))
         return reports
+
+    def _model_with_canary(self, request: FeaturizeRequest) -> Model:
+        """The model with what its workers are held to, which its first worker decides."""
+        model = read_model(request.output, request.fingerprint)
+        if model.canary is None:
+            for _, canary in self.map(first_canary, [0], self.broadcast(model)):
+                model = replace(model, canary=canary)
+                publish_canary(model, request.output)
+        return model
 
     def fit_pca(self, request: FitRequest) -> FitReport:
         """See Engine. Moments are exact, so how shards are grouped is free: a group per worker."""
@@ -164,6 +180,8 @@ class MapEngine(Engine):
             explained_variance=pca.explained_variance,
             components_for_95=pca.components_for(0.95),
             reused=reused,
+            tied=list(pca.tied),
+            unsettled=list(pca.unsettled),
         )
 
     def _moments(self, request: FitRequest, network: Network, shards: list[str]) -> Moments:
@@ -217,6 +235,18 @@ class MapEngine(Engine):
 def _on_driver(function: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:
     with ThreadPoolExecutor(_DRIVER_READS, thread_name_prefix="driver-read") as pool:
         return list(pool.map(function, items))
+
+
+def _check_reused(request: FeaturizeRequest, reports: list[ShardReport]) -> None:
+    """Raise InputError when features of another arithmetic are there, and were not asked for."""
+    deviating = [report for report in reports if report.deviating_canary]
+    if deviating and request.arithmetic != "tolerant":
+        images = sum(report.featurized for report in deviating)
+        raise InputError(
+            f"the features of {images:,} images were computed with --arithmetic tolerant on CPUs of other bits",
+            f"Go on with --arithmetic tolerant, or remove their files to have them computed again, such as"
+            f" {open_storage(request.output).uri(features_key(request.fingerprint, deviating[0].shard))}.",
+        )
 
 
 def _digest(facts: Any) -> str:

@@ -136,7 +136,7 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
         "featurize",
         f"featurize {images}",
         engine.featurize,
-        FeaturizeRequest(source, output, indexed.catalog, model.fingerprint),
+        FeaturizeRequest(source, output, indexed.catalog, model.fingerprint, settings.arithmetic),
     )
     clock.lap("featurize")
     rejected = sum(featurized.rejected.values())

@@ -11,6 +11,7 @@ from platformdirs import user_cache_path
 from engines import engine_row
 from engines.core.contracts import check_locations, check_max_rejects
 from engines.core.errors import InputError
+from engines.core.networks.canary import check_arithmetic
 from engines.core.networks.model import RUNTIMES
 from engines.core.networks.prepare import check_weights_file
 from engines.core.networks.table import network_named
@@ -43,6 +44,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
     network = network_named(settings.network)
     if settings.runtime not in RUNTIMES:
         raise InputError(f"unknown runtime {settings.runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
+    check_arithmetic(settings.arithmetic)
     components = check_components(settings.components, network.features)
     check_max_rejects(settings.max_rejects)
     check_counts(settings)

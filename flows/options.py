@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from engines import ENGINES
 from engines.core.index.catalog import DEFAULT_GLOB
+from engines.core.networks.canary import ARITHMETIC
 from engines.core.networks.model import RUNTIMES
 from engines.core.networks.table import DEFAULT_NETWORK, NETWORKS
 
@@ -79,6 +80,14 @@ Runtime = Annotated[
     str,
     Option("What runs the network; tensorflow is the reference.", choices=tuple(RUNTIMES), metavar="RUNTIME"),
 ]
+Arithmetic = Annotated[
+    str,
+    Option(
+        "What workers on different CPUs must agree in: exact, all bits; tolerant, all but the last digits.",
+        choices=ARITHMETIC,
+        metavar="ARITHMETIC",
+    ),
+]
 Glob = Annotated[
     str,
     Option(
@@ -142,6 +151,7 @@ class RunSettings:
     components: Components = 128
     weights: Weights = "imagenet"
     runtime: Runtime = "litert"
+    arithmetic: Arithmetic = "exact"
     glob: Glob = DEFAULT_GLOB
     per_class: PerClass = None
     images: Images = None

@@ -13,6 +13,7 @@ from engines.core.errors import InputError
 from engines.core.networks.model import Model
 from engines.core.networks.table import DEFAULT_NETWORK
 from engines.core.output import (
+    Arithmetic,
     Counts,
     ModelRecord,
     Part,
@@ -26,10 +27,10 @@ from flows.options import RunSettings
 
 NOTHING_TO_DO = "Nothing to do, all was done by a former run"
 
-_OF_THE_RUN = ("timings", "finished", "engine", "engine_details", "versions")
+_OF_THE_RUN = ("timings", "finished", "engine", "engine_details", "versions", "arithmetic")
 """What a record says of the run that did the work, and not of what came out."""
 _PARAMETERS_OF_THE_RUN = ("engine", "workers", "scheduler", "emr", "credentials")
-_PARAMETERS_BEFORE = {"network": DEFAULT_NETWORK}
+_PARAMETERS_BEFORE = {"network": DEFAULT_NETWORK, "arithmetic": "exact"}
 """What parameters were that records of before do not have."""
 
 
@@ -126,5 +127,6 @@ def record_of(
         versions=package_versions(),
         timings=timings,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        arithmetic=Arithmetic(featurized.canary, featurized.deviating, tuple(fitted.tied), tuple(fitted.unsettled)),
         parts=tuple(Part(**part) for part in projected.parts),  # type: ignore[arg-type]
     )

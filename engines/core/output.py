@@ -71,6 +71,11 @@ def recipe_key(fingerprint: str) -> str:
     return f"models/{fingerprint}/recipe.json"
 
 
+def canary_key(fingerprint: str) -> str:
+    """What the workers of a model are held to, see `engines.core.networks.canary`."""
+    return f"models/{fingerprint}/canary.json"
+
+
 def pca_folder(pca: str) -> str:
     """The folder of the PCA of this version."""
     return f"pca/{pca}"
@@ -140,6 +145,19 @@ class ModelRecord:
     recipe: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Where the bits of a run come from: the `canary` of its features, and how many images deviate from it.
+
+    `tied`, `unsettled`: components whose order or rounding the features do not decide, see `Eigenpairs`.
+    """
+
+    canary: str
+    deviating: int
+    tied: tuple[int, ...]
+    unsettled: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """What `run.json` says. Locations are keys of the output, but for `source`; `timings` are seconds per stage."""
@@ -161,6 +179,8 @@ class RunRecord:
     timings: Mapping[str, float]
     finished: str
     parts: tuple[Part, ...]
+    arithmetic: Arithmetic | None = None
+    """None for a run of before it was known."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as `run.json` has it."""
@@ -168,17 +188,29 @@ class RunRecord:
         plain["counts"] = asdict(self.counts)
         plain["model"] = {"fingerprint": self.model.fingerprint, **self.model.recipe}
         plain["parts"] = [asdict(part) for part in self.parts]
+        if self.arithmetic is None:
+            del plain["arithmetic"]
+        else:
+            plain["arithmetic"] = {name: _listed(value) for name, value in asdict(self.arithmetic).items()}
         return {"format": FORMAT, **plain}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> RunRecord:
         """The inverse of `to_json`; what a later version added is left out. Raises KeyError, TypeError, ValueError."""
-        values = {field.name: plain[field.name] for field in fields(cls)}
+        values = {field.name: plain[field.name] for field in fields(cls) if field.name != "arithmetic"}
         recipe = dict(plain["model"])
         values["model"] = ModelRecord(recipe.pop("fingerprint"), recipe)
         values["counts"] = Counts(**{field.name: plain["counts"][field.name] for field in fields(Counts)})
         values["parts"] = tuple(Part(part["key"], part["rows"], part["sha256"]) for part in plain["parts"])
+        if "arithmetic" in plain:
+            arithmetic = {field.name: plain["arithmetic"][field.name] for field in fields(Arithmetic)}
+            lists = {name: tuple(arithmetic[name]) for name in ("tied", "unsettled")}
+            values["arithmetic"] = Arithmetic(**(arithmetic | lists))
         return cls(**values)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def publish(output: str, record: RunRecord) -> None:

@@ -73,7 +73,8 @@ def report(comparison: Comparison) -> RenderableType:
         facts.add_row("correlation", f"at least {comparison.correlations[least]:.9f}, of component {least + 1}")
         facts.add_row("deviation", f"at most {comparison.largest_deviation:.2g} of a component's standard deviation")
     reasons = [Text(f"- {reason}") for reason in comparison.reasons]
-    body = Group(Text(comparison.verdict, style=style), *reasons, Text(""), facts)
+    causes = [Text("why")] * bool(comparison.causes) + [Text(f"- {cause}") for cause in comparison.causes]
+    body = Group(Text(comparison.verdict, style=style), *reasons, Text(""), facts, *causes)
     return Panel(body, title="parity", title_align="left", expand=False)
 
 

@@ -24,7 +24,7 @@ from engines.core.output import REPORT, Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, open_storage
 from flows.views.progress import Listener, tell, throttled
-from flows.views.summary import model_line
+from flows.views.summary import arithmetic_remarks, model_line
 
 _UNITS = {"fit_pca": "groups of shards"}
 _SHOWN = {"fit_pca": "fit PCA"}
@@ -115,6 +115,7 @@ def summary_markdown(output: str, record: RunRecord, *, unchanged: bool = False)
         f"**Results** `{storage.uri(record.results)}`  ",
         f"**Model** {model_line(record)}  ",
         f"**Engine** {record.engine}",
+        *(f"\n**Arithmetic** {remark}" for remark in arithmetic_remarks(record)),
     ]
     return "\n".join(lines)
 

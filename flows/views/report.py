@@ -21,6 +21,7 @@ from engines.core.rejects import REASONS, RejectedImageError
 from engines.core.sources import Entry, open_source
 from engines.core.storage import Storage, open_storage, read_ahead
 from flows.views import charts
+from flows.views.summary import arithmetic_remarks
 
 _POINTS = 3000
 """Rows the charts and the neighbours are drawn from: spread over all parts, so a report costs the same at any scale."""
@@ -49,6 +50,7 @@ def write_report(output: str, record: RunRecord) -> None:
     page = template.render(
         record=record,
         model=record.to_json()["model"],
+        remarks=arithmetic_remarks(record),
         output=storage.url,
         reasons=REASONS,
         rejects=_rejects(storage, record),

@@ -45,6 +45,8 @@ def summary(output: str, record: RunRecord) -> RenderableType:
     where.add_row("record", Text(storage.uri(RECORD)))
     where.add_row("model", Text(model_line(record)))
     where.add_row("engine", Text(_engine(record)))
+    if remarks := arithmetic_remarks(record):
+        where.add_row("arithmetic", Text(" ".join(remarks), style="yellow"))
     blank = Text("")
     return Panel(Group(facts, blank, stages, blank, where), title="fruit features", title_align="left", expand=False)
 
@@ -67,6 +69,23 @@ def model_line(record: RunRecord) -> str:
     network = recipe["architecture"].partition(",")[0]
     note = " (made up, not trained: for trying out only)" if recipe["weights"] == "random" else ""
     return f"{network}, weights {recipe['weights']}{note}, {recipe['runtime']}, fingerprint {record.model.fingerprint}"
+
+
+def arithmetic_remarks(record: RunRecord) -> list[str]:
+    """What keeps the bits of a run from being those that any CPU would give; empty where nothing does."""
+    arithmetic = record.arithmetic
+    if arithmetic is None:
+        return []
+    remarks = []
+    if arithmetic.deviating:
+        remarks.append(
+            f"Mixed: the features of {arithmetic.deviating:,} images come from CPUs of other bits, "
+            "and are equal to those of the others within tolerance only."
+        )
+    if arithmetic.unsettled:
+        numbers = ", ".join(map(str, arithmetic.unsettled))
+        remarks.append(f"The rounding of the components {numbers} could not be decided.")
+    return remarks
 
 
 def _engine(record: RunRecord) -> str:

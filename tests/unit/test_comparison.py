@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -274,13 +275,15 @@ def test_equal_eigenvalues_may_rotate(a: Path) -> None:
     turned[[6, 7]] = np.array([[0.8, 0.6], [-0.6, 0.8]]) @ turned[[6, 7]]
     # The rule of signs holds in every PCA.
     turned *= np.sign(turned[np.arange(len(turned)), np.abs(turned).argmax(axis=1)])[:, None]
-    degenerate, rotated = (type(pca)(pca.mean, pca.scale, rows, values) for rows in (pca.components, turned))
+    degenerate, rotated = (
+        dataclasses.replace(pca, components=rows, eigenvalues=values) for rows in (pca.components, turned)
+    )
     comparison, rotation = compare_pca(degenerate, rotated, np.zeros(COMPONENTS))
     assert comparison.reasons == []
     assert max(comparison.angles) > 0.5
     assert comparison.largest_angle == pytest.approx(0, abs=1e-7)
     assert np.allclose(rotation @ rotation.T, np.eye(COMPONENTS))
-    distinct = type(pca)(pca.mean, pca.scale, turned, pca.eigenvalues)
+    distinct = dataclasses.replace(pca, components=turned)
     assert "components 7 and 8 are rotated" in "".join(compare_pca(pca, distinct, np.zeros(COMPONENTS))[0].reasons)
 
 
@@ -307,3 +310,74 @@ def test_command_prints_json(a: Path, b: Path) -> None:
     outcome = CliRunner().invoke(app, ["parity", str(a), str(b), "--json"])
     assert outcome.exit_code == 0
     assert json.loads(outcome.stdout) == asdict(compare(str(a), str(b)))
+
+
+def cause_of(comparison: Comparison) -> str:
+    return "\n".join(comparison.causes)
+
+
+def with_canary(output: Path, digest: str, cpu: str) -> None:
+    folder = output / "models" / MADE_UP
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "canary.json").write_text(json.dumps({"digest": digest * 64, "cpu": cpu}))
+
+
+def with_record(output: Path, **facts: object) -> None:
+    record = json.loads((output / "run.json").read_text())
+    record["model"] |= facts
+    (output / "run.json").write_text(json.dumps(record))
+
+
+def nudge(output: Path) -> None:
+    change(output, "results", lambda table: with_values(table, lambda values: values.__iadd__(1e-6)))
+
+
+def test_identical_outputs_need_no_explanation(a: Path, b: Path) -> None:
+    assert compare(str(a), str(b)).causes == []
+
+
+def test_other_arithmetic_explains_a_difference(a: Path, b: Path, tmp_path: Path) -> None:
+    a = Path(shutil.copytree(a, tmp_path / "a"))
+    nudge(b)
+    assert "not known of A and B" in cause_of(compare(str(a), str(b)))
+    with_canary(a, "0", "AMD EPYC 7001")
+    assert "not known of B" in cause_of(compare(str(a), str(b)))
+    with_canary(b, "1", "Graviton")
+    assert "canary 000000000000 of AMD EPYC 7001 in A, 111111111111 of Graviton in B" in cause_of(
+        compare(str(a), str(b))
+    )
+
+
+def test_images_of_a_tolerant_run_explain_a_difference(a: Path, b: Path) -> None:
+    path = sorted(b.glob("features/*.parquet"))[0]
+    table = pq.read_table(path)
+    path.write_bytes(tables.to_parquet(table, {**tables.metadata_of(table.schema), "canary": "1" * 64}))
+    nudge(b)
+    assert "mixed in B, 30 images are of --arithmetic tolerant" in cause_of(compare(str(a), str(b)))
+
+
+def test_other_versions_explain_a_difference(a: Path, b: Path) -> None:
+    nudge(b)
+    with_record(b, libraries={"pillow": "13.0.0", "ai-edge-litert": "2.3.0"})
+    assert "ai-edge-litert none in A, 2.3.0 in B, pillow none in A, 13.0.0 in B" in cause_of(compare(str(a), str(b)))
+
+
+def test_other_photos_explain_a_difference(a: Path, b: Path) -> None:
+    for folder in ("features", "results"):
+        change(b, folder, lambda table: table.slice(1))
+    assert cause_of(compare(str(a), str(b))).startswith("Photos: not the same images")
+
+
+def test_other_rules_of_the_pca_explain_a_difference(a: Path, b: Path) -> None:
+    path = next(b.glob("pca/*/model.npz"))
+    path.write_bytes(dump_pca(dataclasses.replace(load_pca(path.read_bytes()), rules="others; 2")))
+    nudge(b)
+    assert "`others; 2` in B" in cause_of(compare(str(a), str(b)))
+
+
+def test_a_difference_that_nothing_explains_is_called_that(a: Path, b: Path, tmp_path: Path) -> None:
+    a = Path(shutil.copytree(a, tmp_path / "a"))
+    for output in (a, b):
+        with_canary(output, "0", "AMD EPYC 7001")
+    nudge(b)
+    assert cause_of(compare(str(a), str(b))).startswith("Nothing that is known: equal features")

@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from engines.core.errors import InputError
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
+from engines.core.reduce.correlation import correlation
 from engines.core.reduce.moments import (
     MAX_ROWS,
     Moments,
-    correlation,
     moments_of,
     no_moments,
     standardization,
@@ -97,9 +97,12 @@ def test_correlations_are_those_of_exact_fractions(whole: npt.NDArray[np.int64])
         for j in range(width):
             squares = sum(x * x for x in centered[i]) * sum(x * x for x in centered[j])
             product = sum(x * y for x, y in zip(centered[i], centered[j], strict=True))
-            # Three roots and divisions, each right to half a unit in the last place.
-            expected = float(product) / sqrt(float(squares)) if squares else 0.0
-            assert matrix[i, j] == pytest.approx(expected, rel=1e-15, abs=1e-15)
+            # By squares of whole numbers, as the root of a fraction is none: what is rounded is off by half a unit.
+            units = Fraction(matrix[i, j]) * 2**52
+            assert units.denominator == 1
+            below, above = ((units - Fraction(1, 2)), (units + Fraction(1, 2)))
+            exact = product * abs(product) * Fraction(2**104) / squares if squares else Fraction(0)
+            assert below * abs(below) <= exact <= above * abs(above)
 
 
 def test_a_constant_feature_has_no_deviation_and_no_correlation() -> None:

@@ -15,6 +15,7 @@ from engines.core.errors import InputError
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.reduce.moments import moments_of
 from engines.core.reduce.pca import (
+    RULES,
     Pca,
     check_components,
     check_enough_images,
@@ -91,22 +92,6 @@ def test_the_variance_of_each_projected_column_is_its_eigenvalue(features: npt.N
     np.testing.assert_allclose(values.mean(axis=0), 0.0, atol=1e-6)
 
 
-def test_an_image_is_projected_alike_in_any_company() -> None:
-    random = np.random.default_rng(2)
-    width, order = 1280, random.permutation(1280)
-    halves, loadings = random.uniform(0, 4, (150, width // 2)), random.normal(size=(5, width // 2))
-    # Sums that cancel leave only what was rounded, which tells every order of adding apart.
-    features = np.concatenate([halves, halves], axis=1)[:, order].astype(np.float32)
-    components = np.concatenate([loadings, -loadings], axis=1)[:, order]
-    pca = Pca(np.zeros(width), np.ones(width), components, np.ones(width))
-    together = project(pca, features)
-    assert 0 < np.abs(together).max() < 1e-10
-    for size in (1, 7, 64, 149):
-        parts = [project(pca, features[start : start + size]) for start in range(0, len(features), size)]
-        np.testing.assert_array_equal(np.concatenate(parts), together)
-    assert project(pca, features[:0]).shape == (0, 5)
-
-
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.95, 0.999])
 def test_a_share_takes_the_fewest_components_that_explain_it(features: npt.NDArray[np.float32], share: float) -> None:
     pca = fit(features, share)
@@ -133,6 +118,15 @@ def test_equal_models_give_equal_bytes(features: npt.NDArray[np.float32], pca: P
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}, (
             "bytes must not hold the time"
         )
+
+
+def test_a_file_of_before_the_bits_were_promised_still_loads(pca: Pca) -> None:
+    sink = io.BytesIO()
+    np.savez(sink, mean=pca.mean, scale=pca.scale, components=pca.components, eigenvalues=pca.eigenvalues)
+    old = load_pca(sink.getvalue())
+    assert (old.tied, old.unsettled, old.rules) == ((), (), "")
+    assert old.explained_variance == pca.explained_variance
+    assert load_pca(dump_pca(pca)).rules == RULES
 
 
 def test_a_model_is_never_unpickled() -> None:

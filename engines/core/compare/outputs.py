@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.core import tables
+from engines.core.compare.causes import Origin, causes
 from engines.core.compare.pca import PcaComparison, compare_pca
 from engines.core.compare.rows import Float32, Rows, RowsComparison, paired
 from engines.core.errors import ContractError
 from engines.core.index.catalog import Catalog
+from engines.core.networks.model import read_canary
 from engines.core.output import RunRecord, features_key, pca_key, read_record
 from engines.core.reduce.pca import Pca, load_pca
 from engines.core.sources import open_source
@@ -39,7 +41,8 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare` found. `reasons` says why the verdict is `different`; it is empty otherwise.
+    """What `compare` found. `reasons` says why the verdict is `different`; it is empty otherwise. `causes`: what
+    explains that the two are not identical, by what is known of both; empty if they are.
 
     `correlations`: of each component's values in both outputs, 1 for equal ones. `largest_deviation`: the largest
     difference of projected values, in standard deviations of their component, after the rotation that the difference
@@ -53,6 +56,7 @@ class Comparison:
     pca: PcaComparison | None
     correlations: list[float]
     largest_deviation: float
+    causes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain data for JSON."""
@@ -77,13 +81,16 @@ class _Output:
     record: RunRecord
     catalog: Catalog
     pca: Pca
+    origin: Origin
 
     @classmethod
     def open(cls, location: str) -> _Output:
         record = read_record(location)
         storage = open_storage(location)
         catalog = Catalog.load(storage.read(record.catalog))
-        return cls(location, record, catalog, load_pca(storage.read(pca_key(record.pca))))
+        pca = load_pca(storage.read(pca_key(record.pca)))
+        origin = Origin(record, pca, read_canary(location, record.model.fingerprint))
+        return cls(location, record, catalog, pca, origin)
 
     def features(self) -> Iterator[Rows]:
         fingerprint = self.record.model.fingerprint
@@ -111,8 +118,15 @@ class _Output:
                         f"{self.location}: {key} is there twice, or not in order", "The output was changed: run again."
                     )
                 last = key
+            if column == "features":
+                self._note_arithmetic(tables.metadata_of(table.schema))
             if rows.keys:
                 yield rows
+
+    def _note_arithmetic(self, counts: dict[str, Any]) -> None:
+        if "canary" in counts:
+            deviating = self.origin.deviating
+            deviating[counts["canary"]] = deviating.get(counts["canary"], 0) + counts["featurized"]
 
 
 def compare(location_a: str, location_b: str) -> Comparison:
@@ -124,6 +138,13 @@ def compare(location_a: str, location_b: str) -> Comparison:
     published at one of them.
     """
     a, b = _Output.open(location_a), _Output.open(location_b)
+    comparison = _compare(a, b)
+    if comparison.verdict == "identical":
+        return comparison
+    return replace(comparison, causes=causes(a.origin, b.origin, comparison.features))
+
+
+def _compare(a: _Output, b: _Output) -> Comparison:
     reasons = _other_recipe(a.record, b.record)
     noise = _FeatureNoise(a.pca, b.pca)
     features, results = RowsComparison(), RowsComparison()

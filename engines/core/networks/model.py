@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from engines.core.errors import ContractError, InputError
 from engines.core.networks.base import Network
 from engines.core.networks.table import network_of
-from engines.core.output import network_key, recipe_key
+from engines.core.output import canary_key, network_key, recipe_key
 from engines.core.storage import open_storage
 
 RUNTIMES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow"}
@@ -23,11 +23,23 @@ RUNTIMES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow"}
 
 
 @dataclass(frozen=True)
+class Canary:
+    """The digest of the features of the canary images, and the CPU it was computed on, see `networks.canary`."""
+
+    digest: str
+    cpu: str
+
+
+@dataclass(frozen=True)
 class Model:
-    """A network ready to run: `content` is a LiteRT flatbuffer or a Keras archive, as `recipe["runtime"]` says."""
+    """A network ready to run: `content` is a LiteRT flatbuffer or a Keras archive, as `recipe["runtime"]` says.
+
+    `canary`: what the workers of its output are held to; None until the first of them has decided it.
+    """
 
     content: bytes
     recipe: dict[str, Any]
+    canary: Canary | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -90,11 +102,14 @@ def publish_model(model: Model, output: str) -> None:
 
 
 def read_model(output: str, fingerprint: str) -> Model:
-    """The model that `publish_model` put there. Raises ContractError when its bytes are not those of its recipe."""
+    """The model that `publish_model` put there, with its canary if there is one.
+
+    Raises ContractError when its bytes are not those of its recipe.
+    """
     storage = open_storage(output)
     recipe = read_recipe(output, fingerprint)
     content = storage.read(network_key(fingerprint))
-    model = Model(content, recipe)
+    model = Model(content, recipe, read_canary(output, fingerprint))
     if model.fingerprint != fingerprint or hashlib.sha256(content).hexdigest() != recipe["graph_sha256"]:
         raise ContractError(f"the model {fingerprint} in {output} is damaged", "Remove its folder and run again.")
     return model
@@ -104,6 +119,19 @@ def read_recipe(output: str, fingerprint: str) -> dict[str, Any]:
     """The recipe of a model that `publish_model` put there."""
     recipe: dict[str, Any] = json.loads(open_storage(output).read(recipe_key(fingerprint)))
     return recipe
+
+
+def publish_canary(model: Model, output: str) -> None:
+    """Put the model's canary beside it: from now on, workers are held to it."""
+    if model.canary is not None:
+        content = json.dumps(asdict(model.canary), indent=1).encode()
+        open_storage(output).write(canary_key(model.fingerprint), content)
+
+
+def read_canary(output: str, fingerprint: str) -> Canary | None:
+    """The canary that `publish_canary` put there, or None: no worker has decided it, or the output is older than it."""
+    storage, key = open_storage(output), canary_key(fingerprint)
+    return Canary(**json.loads(storage.read(key))) if storage.exists(key) else None
 
 
 def _listed(versions: dict[str, str]) -> str:

@@ -40,6 +40,11 @@ class Grid:
         return BITS - int(math.log2(self.high - self.low))
 
     @property
+    def step(self) -> float:
+        """The distance of neighbours, a power of two."""
+        return 2.0**-self.fraction_bits
+
+    @property
     def lowest(self) -> int:
         """`low` in steps."""
         return int(self.low) << self.fraction_bits
@@ -51,7 +56,7 @@ class Grid:
         features lie in it.
         """
         self._check_range(features)
-        snapped = np.rint(features.astype(np.float64) * 2.0**self.fraction_bits) * 2.0**-self.fraction_bits
+        snapped = np.rint(features.astype(np.float64) * 2.0**self.fraction_bits) * self.step
         self._check_range(snapped)  # again: what is just below `high` is rounded up
         return snapped.astype(np.float32)
 

@@ -117,37 +117,6 @@ def standardization(moments: Moments) -> tuple[Float64, Float64]:
     return mean, np.sqrt([square / divisor for square in centered])
 
 
-def correlation(moments: Moments) -> Float64:
-    """The correlation matrix, float64[d, d]; rows and columns of constant features are 0.
-
-    Every entry is computed from the exact sums. Raises ValueError below 2 rows.
-    """
-    _check_rows(moments)
-    width = len(moments.sums)
-    matrix = np.zeros((width, width))
-    for i, row in enumerate(_centered_rows(moments)):
-        matrix[i, i:] = row.astype(np.float64)
-    deviation = np.sqrt(np.diagonal(matrix))
-    varying = deviation > 0
-    divisor = np.where(varying, deviation, 1.0)
-    matrix /= divisor[:, np.newaxis]
-    matrix /= divisor[np.newaxis, :]
-    np.fill_diagonal(matrix, varying.astype(np.float64))
-    upper = np.triu(matrix, 1)
-    return upper + upper.T + np.diag(np.diagonal(matrix))
-
-
-def _centered_rows(moments: Moments) -> Iterable[npt.NDArray[np.object_]]:
-    """For each feature i: n * sum(x_i x_j) - sum(x_i) sum(x_j) for j >= i, as exact Python integers."""
-    n, width = moments.rows, len(moments.sums)
-    sums = moments.sums.astype(object)
-    start = 0
-    for i in range(width):
-        stop = start + width - i
-        yield _products(moments, slice(start, stop)) * n - sums[i:] * sums[i]
-        start = stop
-
-
 def _products(moments: Moments, which: slice | Int64) -> npt.NDArray[np.object_]:
     """Sums of products at some places of the packed triangle, as exact Python integers."""
     high: npt.NDArray[np.object_] = moments.high[which].astype(object)

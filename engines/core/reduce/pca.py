@@ -1,4 +1,4 @@
-"""Standardize and PCA: fit from moments, project rows, keep the fitted model.
+"""Standardize and PCA: fit from moments, project rows, keep the fitted model. The same bits on any CPU.
 
 Conventions: sample standard deviation (n - 1) as in Spark's StandardScaler; a constant feature becomes 0; components in
 the order of falling eigenvalues; in each component the loading of largest absolute value is positive.
@@ -7,7 +7,9 @@ the order of falling eigenvalues; in each component the loading of largest absol
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,37 +18,53 @@ from threadpoolctl import threadpool_limits
 
 from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.reduce.moments import Float64, Moments, correlation, standardization
+from engines.core.reduce.correlation import correlation
+from engines.core.reduce.eigen import largest_eigenpairs
+from engines.core.reduce.grid import Grid
+from engines.core.reduce.moments import Float64, Moments, standardization
+from engines.core.reduce.projection import Projection, fold
 
-RULES = "correlation, n - 1, largest loading positive; 2"
+RULES = "correlation, n - 1, largest loading positive, refined, exact sums; 3"
 """Names the conventions above. Part of the version of a PCA and its results: changed whenever equal features would give
 others."""
 
-_BLOCK_ROWS = 64
+_GRID_BEFORE = Grid(0.0, 8.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Pca:
-    """A fitted PCA. `mean`, `scale`: float64[d]; `components`: float64[k, d]; `eigenvalues`: float64[d], falling.
+    """A fitted PCA of features on `grid`.
+
+    `mean`, `scale`: float64[d]; `components`: float64[k, d]; `eigenvalues`: float64[d], falling.
 
     The eigenvalues are those of the correlation matrix: the variance of each component of the standardized features.
+    `tied`, `unsettled`: numbers of components, from 1, see `engines.core.reduce.eigen.Eigenpairs`. `rules`: the RULES
+    it was fitted by, empty for a file of before they were kept.
     """
 
     mean: Float64
     scale: Float64
     components: Float64
     eigenvalues: Float64
+    grid: Grid
+    tied: tuple[int, ...] = ()
+    unsettled: tuple[int, ...] = ()
+    rules: str = RULES
+
+    @cached_property
+    def projection(self) -> Projection:
+        """What `project` applies; made once."""
+        return fold(self.grid, self.mean, self.scale, self.components)
 
     @property
     def ratios(self) -> Float64:
         """float64[d]: the share of the variance each component explains."""
-        ratios: Float64 = self.eigenvalues / self.eigenvalues.sum()
-        return ratios
+        return _shares(self.eigenvalues, self.scale)
 
     @property
     def explained_variance(self) -> float:
         """The share explained by the k components together."""
-        return float(self.ratios[: len(self.components)].sum())
+        return math.fsum(self.ratios[: len(self.components)].tolist())
 
     def components_for(self, share: float) -> int:
         """The smallest number of components that explains at least `share`."""
@@ -76,7 +94,7 @@ def check_enough_images(images: int, components: float) -> None:
 
 
 def fit_pca(moments: Moments, components: float) -> Pca:
-    """PCA of the standardized features by `eigh` of their correlation matrix, in float64 with one BLAS thread.
+    """PCA of the standardized features: eigenpairs of their correlation matrix, see `engines.core.reduce.eigen`.
 
     `components`: an int k, or a share in (0, 1) for the smallest k that explains at least that share. Raises InputError
     for fewer rows than k + 1, and when no feature varies.
@@ -86,51 +104,65 @@ def fit_pca(moments: Moments, components: float) -> Pca:
     mean, scale = standardization(moments)
     if not scale.any():
         raise InputError("all images have the same features", "There is no variance for a PCA to explain.")
-    # One thread: the number of threads changes the last bits of LAPACK.
+
+    def count(eigenvalues: Float64) -> int:
+        k = components if isinstance(components, int) else _smallest_for(_shares(eigenvalues, scale), components)
+        check_enough_images(moments.rows, k)
+        return k
+
+    # One thread: no more than a worker of the other stages has.
     with threadpool_limits(limits=1):
-        values, vectors = np.linalg.eigh(correlation(moments))
-    eigenvalues = values[::-1].clip(min=0.0)
-    k = components if isinstance(components, int) else _smallest_for(eigenvalues / eigenvalues.sum(), components)
-    check_enough_images(moments.rows, k)
-    rows = np.ascontiguousarray(vectors[:, ::-1].T[:k])
-    peaks = rows[np.arange(k), np.abs(rows).argmax(axis=1)]
-    return Pca(mean, scale, rows * np.sign(peaks)[:, np.newaxis], eigenvalues)
+        pairs = largest_eigenpairs(correlation(moments), count)
+    return Pca(mean, scale, pairs.vectors, pairs.values, moments.grid, pairs.tied, pairs.unsettled)
 
 
 def project(pca: Pca, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """float32[n, d] -> float32[n, k]: standardized, then projected, in float64 with one BLAS thread.
+    """float32[n, d] on the grid -> float32[n, k]: standardized, then projected, see `engines.core.reduce.projection`.
 
-    A row's projection depends on this row alone, to the last bit, whatever rows are around it.
+    A row's projection depends on this row and the PCA alone, to the last bit.
     """
-    inverse = np.divide(1.0, pca.scale, out=np.zeros_like(pca.scale), where=pca.scale > 0)
-    projected = np.empty((len(features), len(pca.components)), np.float32)
-    # In blocks of one size, the last one filled up: BLAS sums in an order that depends on the shape of the matrix.
-    block = np.zeros((_BLOCK_ROWS, len(pca.mean)))
-    with threadpool_limits(limits=1):
-        for start in range(0, len(features), _BLOCK_ROWS):
-            rows = features[start : start + _BLOCK_ROWS]
-            block[: len(rows)] = (rows - pca.mean) * inverse
-            projected[start : start + len(rows)] = (block @ pca.components.T)[: len(rows)]
-    return projected
+    return pca.projection(features)
 
 
 def dump_pca(pca: Pca) -> bytes:
     """The fitted PCA as npz (no pickle). Equal models give equal bytes."""
     sink = io.BytesIO()
-    np.savez(sink, mean=pca.mean, scale=pca.scale, components=pca.components, eigenvalues=pca.eigenvalues)
+    np.savez(
+        sink,
+        mean=pca.mean,
+        scale=pca.scale,
+        components=pca.components,
+        eigenvalues=pca.eigenvalues,
+        grid=np.array([pca.grid.low, pca.grid.high]),
+        tied=np.array(pca.tied, np.int32),
+        unsettled=np.array(pca.unsettled, np.int32),
+        rules=np.array(pca.rules),
+    )
     return sink.getvalue()
 
 
 def load_pca(content: bytes) -> Pca:
-    """The inverse of `dump_pca`."""
+    """The inverse of `dump_pca`. Files of RULES 2 and before say nothing of ties, and are all of one grid."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return Pca(arrays["mean"], arrays["scale"], arrays["components"], arrays["eigenvalues"])
+        tied, unsettled = (
+            tuple(arrays[name].tolist()) if name in arrays.files else () for name in ("tied", "unsettled")
+        )
+        rules = str(arrays["rules"]) if "rules" in arrays.files else ""
+        grid = Grid(*arrays["grid"].tolist()) if "grid" in arrays.files else _GRID_BEFORE
+        fitted = {name: arrays[name] for name in ("mean", "scale", "components", "eigenvalues")}
+        return Pca(**fitted, grid=grid, tied=tied, unsettled=unsettled, rules=rules)
 
 
 def spectrum_table(pca: Pca) -> pa.Table:
     """All d components with eigenvalue, explained share and cumulative share (tables.SPECTRUM)."""
     number = np.arange(1, len(pca.eigenvalues) + 1, dtype=np.int32)
     return pa.table([number, pca.eigenvalues, pca.ratios, np.cumsum(pca.ratios)], schema=tables.SPECTRUM)
+
+
+def _shares(eigenvalues: Float64, scale: Float64) -> Float64:
+    # The eigenvalues add up to the trace: 1 for each feature that varies.
+    shares: Float64 = eigenvalues / np.count_nonzero(scale)
+    return shares
 
 
 def _smallest_for(ratios: Float64, share: float) -> int:

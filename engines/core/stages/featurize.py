@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from engines.core import tables
 from engines.core.errors import FruitsError
 from engines.core.index.catalog import Shard, read_shard_entries
+from engines.core.networks.canary import deviating_canary, measure_canary
 from engines.core.networks.images import decode
-from engines.core.networks.model import Model
+from engines.core.networks.model import Canary, Model
 from engines.core.networks.runtimes import open_runtime
 from engines.core.output import features_key, rejects_key
 from engines.core.rejects import RejectedImageError
@@ -28,23 +29,28 @@ READ_AHEAD = 32
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """What a worker needs to find its shard; the model comes by broadcast."""
+    """What a worker needs to find its shard; the model comes by broadcast. `arithmetic`: see `networks.canary`."""
 
     source: str
     output: str
     fingerprint: str
     shard: Shard
+    arithmetic: str = "exact"
 
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What became of a shard's images. `rejected` counts them by reason; `peak_memory` is the worker's, in bytes."""
+    """What became of a shard's images. `rejected` counts them by reason; `peak_memory` is the worker's, in bytes.
+
+    `deviating_canary`: the digest of the worker's canary, if it is not the model's.
+    """
 
     shard: str
     listed: int
     featurized: int
     rejected: dict[str, int]
     peak_memory: int = 0
+    deviating_canary: str = ""
 
 
 def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
@@ -52,9 +58,11 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
 
     Rejects are written first and features last: the features file is the shard's commit, and carries its counts. A
     second attempt writes the same bytes to the same places. Raises StorageError or TransientError for what could not be
-    read: that is never a reject.
+    read: that is never a reject; InputError when this CPU computes other bits than the model's canary, unless the task
+    tolerates it: then the file says so.
     """
     runtime, network = open_runtime(model), model.network
+    deviating = deviating_canary(model, task.arithmetic)
     source, output = open_source(task.source), open_storage(task.output)
     entries = read_shard_entries(task.output, task.shard)
     kept: list[Entry] = []
@@ -83,6 +91,8 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
     features = network.grid.snap(rows[: len(kept)])
     reasons = dict(sorted(Counter(reason for _, _, reason, _ in rejects).items()))
     counts = {"listed": len(entries), "featurized": len(kept), "rejected": reasons}
+    if deviating:
+        counts["canary"] = deviating
     if rejects:
         columns = [list(column) for column in zip(*rejects, strict=True)]
         table = pa.table(columns, schema=tables.REJECTS)
@@ -97,14 +107,20 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
         schema=schema,
     )
     output.write(features_key(task.fingerprint, task.shard.id), tables.to_parquet(table, counts))
-    return ShardReport(task.shard.id, len(entries), len(kept), reasons, peak_memory())
+    return ShardReport(task.shard.id, len(entries), len(kept), reasons, peak_memory(), deviating)
 
 
 def read_report(output: str, fingerprint: str, shard: str) -> ShardReport:
     """The report of a shard that is already there, from the footer of its features file."""
     with open_storage(output).open(features_key(fingerprint, shard)) as file:
         counts = tables.metadata_of(pq.read_schema(file))
-    return ShardReport(shard, counts["listed"], counts["featurized"], counts["rejected"])
+    deviating = counts.get("canary", "")
+    return ShardReport(shard, counts["listed"], counts["featurized"], counts["rejected"], deviating_canary=deviating)
+
+
+def first_canary(_: int, model: Model) -> Canary:
+    """On the first worker that runs a model: the canary that decides for all others."""
+    return measure_canary(model)
 
 
 def read_features(output: str, fingerprint: str, shard: str) -> pa.Table:
