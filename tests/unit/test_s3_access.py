@@ -463,6 +463,15 @@ class TestCertificates:
                     action()
                 assert "AWS_CA_BUNDLE" in error.value.hint
 
+    def test_an_output_there_is_refused_for_it_without_another_attempt(
+        self, authority: tuple[Path, ssl.SSLContext], keys: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(access, "RETRY_SECONDS", 3600)
+        with answering(good, tls=authority[1]) as running:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
+            with pytest.raises(InputError, match="certificate of the service is not trusted"):
+                open_object_storage("s3://b").check_writable()
+
     def test_a_file_that_is_not_there_is_named(self, keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_CA_BUNDLE", "/no/such/file.pem")
         with pytest.raises(InputError, match=r"/no/such/file\.pem") as error:
