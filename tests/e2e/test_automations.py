@@ -165,7 +165,8 @@ def test_what_production_published_is_checked(
     output = tmp_path / "output"
     run = prefect.run(
         "fruit-features/production",
-        source=str(few_photos), output=str(output), engine="dask", weights=weights, components=8, max_rejects=0.05,
+        source=str(few_photos), output=str(output), engine="dask", emr=None, weights=weights, components=8,
+        max_rejects=0.05,
     )  # fmt: skip
     assert prefect.wait(run)["state_type"] == "COMPLETED", prefect.log(run)
 

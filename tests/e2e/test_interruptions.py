@@ -62,8 +62,8 @@ def start(
 ) -> str:
     return prefect.run(
         f"fruit-features/{deployment}",
-        source=str(photos), output=str(output), engine=engine, weights=weights, components=8, shard_size=SHARD_SIZE,
-        workers=1,
+        source=str(photos), output=str(output), engine=engine, emr=None, weights=weights, components=8,
+        shard_size=SHARD_SIZE, workers=1,
     )  # fmt: skip
 
 

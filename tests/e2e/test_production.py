@@ -161,7 +161,8 @@ def test_what_a_run_that_died_with_its_worker_left_on_emr_is_stopped_by_clean_up
     late = production.run("clean-up/on-this-pool", run=run)
     assert production.wait(late)["state_type"] == "COMPLETED", production.log(late)
     assert called("CancelJobRun")
-    assert "stopped on EMR: " in production.log(run)
+    # In the log of the dead run, where a person looks; logs arrive a moment later.
+    wait_for(lambda: "stopped on EMR: " in production.log(run), 30, f"not said: {production.log(late)}")
 
 
 def test_clean_up_of_a_run_that_is_not_there_fails_with_the_reason(production: PrefectKit) -> None:
