@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.core.reduce.moments import Float64, Moments, standardization
+from engines.core.reduce.two_sum import two_sum
 
 _LIMB_BITS = 24
 _MASK = (1 << _LIMB_BITS) - 1
@@ -84,9 +85,9 @@ def _pair(limbs: list[Int64]) -> Pair:
     low = np.zeros(len(limbs[0]))
     for place in reversed(range(len(limbs))):
         part = limbs[place].astype(np.float64) * 2.0 ** (place * _LIMB_BITS)
-        high, lost = _sum(high, part)
+        high, lost = two_sum(high, part)
         low += lost
-    return _sum(high, low)
+    return two_sum(high, low)
 
 
 def _reciprocal_roots(limbs: list[Int64]) -> Pair:
@@ -116,17 +117,10 @@ def _product(a: Pair, b: Pair) -> Pair:
     a_high, a_low = _halves(a[0])
     b_high, b_low = _halves(b[0])
     lost = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return _sum(product, lost + (a[0] * b[1] + a[1] * b[0]))
+    return two_sum(product, lost + (a[0] * b[1] + a[1] * b[0]))
 
 
 def _halves(number: Float64) -> Pair:
     scaled = number * _SPLITTER
     high = scaled - (scaled - number)
     return high, number - high
-
-
-def _sum(a: Float64, b: Float64) -> Pair:
-    """The rounded sum and what rounding lost, exactly (Knuth, TAOCP vol. 2, 4.2.2, theorem B)."""
-    total = a + b
-    behind = total - a
-    return total, (a - (total - behind)) + (b - behind)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,19 +127,24 @@ def project(pca: Pca, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float
 
 
 def dump_pca(pca: Pca) -> bytes:
-    """The fitted PCA as npz (no pickle). Equal models give equal bytes."""
+    """The fitted PCA as npz (no pickle). Equal models give equal bytes, with any Python."""
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "mean": pca.mean,
+        "scale": pca.scale,
+        "components": pca.components,
+        "eigenvalues": pca.eigenvalues,
+        "grid": np.array([pca.grid.low, pca.grid.high]),
+        "tied": np.array(pca.tied, np.int32),
+        "unsettled": np.array(pca.unsettled, np.int32),
+        "rules": np.array(pca.rules),
+    }
     sink = io.BytesIO()
-    np.savez(
-        sink,
-        mean=pca.mean,
-        scale=pca.scale,
-        components=pca.components,
-        eigenvalues=pca.eigenvalues,
-        grid=np.array([pca.grid.low, pca.grid.high]),
-        tied=np.array(pca.tied, np.int32),
-        unsettled=np.array(pca.unsettled, np.int32),
-        rules=np.array(pca.rules),
-    )
+    # Not by np.savez: what it streams has other zip headers from one Python to the next.
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name, array in arrays.items():
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
     return sink.getvalue()
 
 

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from engines.core.reduce.grid import BITS, Grid
 from engines.core.reduce.moments import Float64
+from engines.core.reduce.two_sum import two_sum
 
 _FLOAT64_BITS = 53
 _MARGIN_BITS = 21
@@ -67,7 +68,7 @@ class Projection:
         rest = np.zeros_like(total)
         for digit in self.digits:
             part = (block[:, digit.features] @ digit.weights) * digit.unit
-            total, lost = _two_sum(total, part)
+            total, lost = two_sum(total, part)
             rest += lost
         return total + rest
 
@@ -102,10 +103,3 @@ def _digit(weights: Float64, unit: float) -> _Digit:
     if present.mean() > 0.5:
         return _Digit(slice(None), np.ascontiguousarray(weights), unit)
     return _Digit(np.flatnonzero(present), np.ascontiguousarray(weights[present]), unit)
-
-
-def _two_sum(a: Float64, b: Float64) -> tuple[Float64, Float64]:
-    """The rounded sum and what rounding lost, exactly (Knuth, TAOCP vol. 2, 4.2.2, theorem B)."""
-    total = a + b
-    b_part = total - a
-    return total, (a - (total - b_part)) + (b - b_part)

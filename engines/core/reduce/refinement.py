@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.core.reduce.moments import Float64
+from engines.core.reduce.two_sum import two_sum
 
 MATRIX_GRID = 2.0**-52
 """The matrix is a multiple of this, its entries in [-1, 1]."""
@@ -51,7 +52,7 @@ class Vectors:
 
     def corrected(self, correction: Float64) -> Vectors:
         """This plus `correction`, rounded to the grid of `low`."""
-        total, lost = _added(self.high, np.zeros_like(self.high), correction)
+        total, lost = two_sum(self.high, correction)
         high = np.rint(total * 2.0**_HIGH_BITS) * 2.0**-_HIGH_BITS
         rest = (total - high) + (self.low + lost)
         carry = np.rint(rest * 2.0**_HIGH_BITS) * 2.0**-_HIGH_BITS
@@ -91,7 +92,8 @@ class SplitMatrix:
                 if exponent + matrix_exponent - 2 * _MATRIX_DIGIT_BITS < _NEGLIGIBLE_BITS:
                     parts.append((matrix_digit @ digit) * 2.0**-matrix_exponent)
             for part in parts:
-                total, rest = _added(total, rest, part * 2.0**-exponent)
+                total, lost = two_sum(total, part * 2.0**-exponent)
+                rest += lost
         return total + rest
 
     def _vector_digits(self, vectors: Vectors) -> Iterator[tuple[int, Float64]]:
@@ -192,10 +194,3 @@ def _digits(numbers: Float64, exponent: int, bits: int, count: int) -> Iterator[
         digit = np.rint(rest * 2.0**unit)
         yield unit, digit
         rest = rest - digit * 2.0**-unit
-
-
-def _added(total: Float64, rest: Float64, part: Float64) -> tuple[Float64, Float64]:
-    """The sum as two numbers: rounded, and what rounding lost (Knuth, TAOCP vol. 2, 4.2.2, theorem B)."""
-    new = total + part
-    behind = new - total
-    return new, rest + ((total - (new - behind)) + (part - behind))
