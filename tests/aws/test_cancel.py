@@ -33,7 +33,7 @@ from engines.base import FeaturizeRequest
 name, request = sys.argv[1], FeaturizeRequest(**json.loads(sys.argv[2]))
 from engines.emr.settings import load_settings
 from dataclasses import asdict
-with create_engine(name, emr=asdict(load_settings()), run="run-1") as engine:
+with create_engine(name, settings=asdict(load_settings()), run="run-1") as engine:
     engine._check(request.source, request.output)
     print(engine.featurize(request).featurized)
 """
