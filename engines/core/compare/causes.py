@@ -28,14 +28,8 @@ def causes(a: Origin, b: Origin, features: RowsComparison) -> list[str]:
     found = []
     if not features.same_images:
         found.append("Photos: not the same images or labels, so means, deviations and components differ as well.")
-    model_a, model_b = a.record.model.recipe, b.record.model.recipe
-    for name, what in (("weights_sha256", "Weights"), ("preprocessing", "Preprocessing"), ("runtime", "Runtime")):
-        if model_a.get(name) != model_b.get(name):
-            found.append(f"{what}: {str(model_a.get(name))[:40]} in A, {str(model_b.get(name))[:40]} in B.")
-    libraries = _differences(model_a.get("libraries", {}), model_b.get("libraries", {}))
-    if libraries:
-        found.append(f"Versions of what computes the features: {libraries}.")
-    found += _other_arithmetic(a, b)
+    if features.differing_values:
+        found += _other_features(a, b)
     if a.pca.rules != b.pca.rules:
         found.append(f"Rules of the PCA: {_rules(a.pca)} in A, {_rules(b.pca)} in B.")
     unsettled = sorted({*a.pca.unsettled, *b.pca.unsettled})
@@ -51,6 +45,20 @@ def causes(a: Origin, b: Origin, features: RowsComparison) -> list[str]:
         "Nothing that is known: photos, weights, versions and arithmetic are the same. A file was changed, "
         "or a machine is broken."
     ]
+
+
+def _other_features(a: Origin, b: Origin) -> list[str]:
+    """What explains that features of equal photos differ."""
+    found = []
+    model_a, model_b = a.record.model.recipe, b.record.model.recipe
+    for name, what in (("weights_sha256", "Weights"), ("preprocessing", "Preprocessing"), ("runtime", "Runtime")):
+        if model_a.get(name) != model_b.get(name):
+            found.append(f"{what}: {str(model_a.get(name))[:40]} in A, {str(model_b.get(name))[:40]} in B.")
+    libraries = _differences(model_a.get("libraries", {}), model_b.get("libraries", {}))
+    if libraries:
+        found.append(f"Versions of what computes the features: {libraries}.")
+    found += _other_arithmetic(a, b)
+    return found
 
 
 def _other_arithmetic(a: Origin, b: Origin) -> list[str]:
