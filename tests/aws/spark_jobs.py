@@ -99,7 +99,7 @@ def serial(arguments: list[str]) -> Callable[[Work], tuple[int, bytes, bytes]]:
 
     def run(_: Work) -> tuple[int, bytes, bytes]:
         order = json.loads(arguments[0])
-        request = stage_job.REQUESTS[order["stage"]](**order["request"])
+        request = stage_job.STAGES[order["stage"]].request(**order["request"])
         with SequentialEngine() as engine:
             report = getattr(engine, order["stage"])(request)
         storage = stage_job.open_storage(request.output)

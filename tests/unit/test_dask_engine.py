@@ -5,6 +5,7 @@ That its bytes are those of every other engine is checked in tests/parity.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 
 import dask
 import pytest
-from distributed import Client
+from distributed.comm import connect
 from distributed.security import Security
 
 from engines.base import FeaturizeRequest, IndexRequest, Progress
@@ -203,13 +204,18 @@ class TestFailures:
         assert "no worker is there: waiting up to 3 s for one" in caplog.text
 
     def test_other_users_of_the_machine_cannot_hand_it_work(self, engine: DaskEngine) -> None:
+        list(engine.map(_echo, [0], engine.broadcast(None)))
         assert engine._cluster is not None
-        with pytest.raises((OSError, TypeError)):
-            Client(engine._cluster.address.replace("tls://", "tcp://"), timeout=2)
-        with pytest.raises((OSError, TypeError)):
-            Client(engine._cluster.address, timeout=2)
-        with pytest.raises(OSError, match="TLS certificate does not match"):
-            Client(engine._cluster.address, timeout=2, security=Security.temporary())
+        address = engine._cluster.address
+        of_another = Security.temporary().get_connection_args("client")
+        for attempt in (
+            connect(address.replace("tls://", "tcp://"), timeout=3),
+            connect(address, timeout=3, **of_another),
+        ):
+            with pytest.raises(OSError, match=r"TLS|in <|time"):
+                asyncio.run(attempt)
+        of_the_engine = engine._cluster.security.get_connection_args("client")
+        asyncio.run(connect(address, timeout=3, **of_the_engine)).abort()
 
     def test_failures_write_nothing_to_the_terminal(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
