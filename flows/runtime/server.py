@@ -45,7 +45,7 @@ def check_server() -> None:
         return
     if not urlsplit(url).path.strip("/"):
         raise InputError(
-            f"what answers at {url} is not Prefect's API: {_VARIABLE} lacks the /api at its end",
+            f"there is no API of Prefect at {url}: {_VARIABLE} lacks the /api at its end",
             f"Set {_VARIABLE}={url.rstrip('/')}/api",
         ) from error
     raise InputError(

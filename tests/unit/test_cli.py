@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from engines.core.index.catalog import Selection, write_catalog
-from tests.command_line import BAD, GOOD, CommandLine
+from tests.command_line import BAD, FRUITS, GOOD, CommandLine
 from tests.parity.chain import bytes_of
 from tests.s3 import Aws
 
@@ -63,6 +65,15 @@ class TestWhatCannotBeDone:
     def test_a_prefect_server_that_does_not_answer(self, fruits: CommandLine, source: Path, tmp_path: Path) -> None:
         outcome = fruits.run(source, tmp_path / "output", "random")
         outcome.assert_refused("the Prefect server at http://127.0.0.1:9/api does not answer", "PREFECT_API_URL")
+
+    def test_a_prefect_server_s_address_without_api(self, source: Path, tmp_path: Path) -> None:
+        environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": "http://127.0.0.1:9"}
+        command = [FRUITS, "run", str(source), str(tmp_path / "output"), "--weights", "random"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        errors = " ".join(done.stderr.split())
+        assert "PREFECT_API_URL lacks the /api at its end" in errors
+        assert "Set PREFECT_API_URL=http://127.0.0.1:9/api" in errors
+        assert done.returncode == 2
 
     def test_help_names_the_commands(self, fruits: CommandLine) -> None:
         outcome = fruits("--help")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from engines.core import tables
-from engines.core.errors import InputError
+from engines.core.errors import InputError, StageError
+from engines.core.networks import prepare
 from engines.core.networks.base import Network
 from engines.core.networks.model import make_recipe
 from engines.core.networks.prepare import prepare_model
@@ -84,3 +87,15 @@ def test_a_network_with_negative_features_goes_through_the_chain(photos: Path, t
     np.testing.assert_array_equal(model.network.grid.snap(features), features)
     assert tables.to_matrix(run.results()["pcaFeatures"]).shape == (20, 8)
     assert model.fingerprint != prepare_model("random", "litert", cache_folder()).fingerprint
+
+
+def test_a_conversion_says_that_it_takes_a_while_and_happens_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stopped(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 1, "", "stopped")
+
+    monkeypatch.setattr(prepare.subprocess, "run", stopped)
+    with caplog.at_level(logging.INFO, "fruits.model"), pytest.raises(StageError, match="could not be converted"):
+        prepare_model("random", "litert", tmp_path, "resnet50_v2")
+    assert "converting ResNet50V2 224, once: half a minute" in caplog.text

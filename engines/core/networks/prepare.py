@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from engines.core.networks.table import DEFAULT_NETWORK, network_named
 
 CONVERSION = 1
 """Counted up whenever `engines.core.networks.build` would build another graph from the same weights."""
+
+_LOGGER = logging.getLogger("fruits.model")
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, version 3.0, II.A
 
@@ -79,6 +82,11 @@ def _converter_version() -> str:
 
 
 def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
+    _LOGGER.info(
+        "converting %s, once: half a minute for MobileNetV2, more on a busy machine; it is cached in %s",
+        network.architecture.partition(",")[0],
+        entry.parent,
+    )
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".unfinished-") as folder:
         arguments = [
