@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ def with_noise(run: Run, output: Path, relative: float, seed: int) -> Run:
     """A copy of `run` whose features differ by this relative noise, fitted and projected again."""
     assert run.indexed is not None
     random = np.random.default_rng(seed)
+    shutil.copytree(run.output / "models", output / "models")
     for folder in ("catalog", "features"):
         for path in (run.output / folder).iterdir():
             target = output / folder / path.name
