@@ -37,7 +37,7 @@ def as_form(settings: type) -> Callable[[Callable[[Any], R]], Callable[..., R]]:
     from pydantic import Field
 
     def parameter(each: Declared) -> tuple[Any, Any]:
-        return Annotated[each.kind, Field(json_schema_extra=_schema(each))], _required_or_default(each)
+        return Annotated[each.kind, Field(json_schema_extra=_schema(each))], each.default
 
     def wrap(function: Callable[[Any], R]) -> Callable[..., R]:
         wrapper = _spread(function, (settings,), parameter, lambda option: option.form)
@@ -61,7 +61,9 @@ def as_command(*settings: type) -> Callable[[Callable[..., R]], Callable[..., R]
         if kind is float and option.above is not None:
             facts["parser"] = functools.partial(_number, each.name)
         if option.argument:
-            return Annotated[kind, typer.Argument(**facts)], _required_or_default(each)
+            # What is empty by default has to be given in the terminal.
+            default = inspect.Parameter.empty if each.default == "" else each.default
+            return Annotated[kind, typer.Argument(**facts)], default
         return Annotated[kind, typer.Option(*option.flags, **facts)], each.default
 
     return lambda function: _spread(function, settings, parameter, lambda option: option.terminal)
@@ -98,11 +100,6 @@ def _spread(
     wrapper.__signature__ = signature  # type: ignore[attr-defined]
     wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapper
-
-
-def _required_or_default(each: Declared) -> Any:
-    """What is empty by default has to be given by whoever asks for it."""
-    return inspect.Parameter.empty if each.default == "" else each.default
 
 
 def _schema(each: Declared) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.flows import Flow
 from prefect.tasks import Task
+from prefect.utilities.callables import parameter_schema
 
 from engines.base import Progress
 from engines.core.errors import TransientError
@@ -73,7 +75,22 @@ def _may_heal(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 class ServedFlow(Flow[..., Any]):
-    """A flow for the server that is configured. Prefect would start one in this process where there is none."""
+    """A flow for the server that is configured. Prefect would start one in this process where there is none.
+
+    Its form asks for the parameters that are empty by default. The function itself takes them as they are: what
+    Prefect cannot bind crashes a run without a word, what the function refuses fails it with the reason.
+    """
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        super().__init__(function, **options)
+        signature = inspect.signature(function)
+        self.__signature__ = signature.replace(
+            parameters=[
+                each.replace(default=inspect.Parameter.empty) if each.default == "" else each
+                for each in signature.parameters.values()
+            ]
+        )
+        self.parameters = parameter_schema(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it here, as a flow run on the server. Raises InputError when none is configured or it is away."""
