@@ -79,7 +79,12 @@ def children_of(parent: int) -> list[int]:
 def test_it_says_which_part_was_killed_and_stops_the_others(tmp_path: Path, name: str, words: str) -> None:
     with serving(tmp_path / "home") as (served, kit, said):
         assert "makes its database first" in said
-        (killed,) = [process for process in children_of(served.pid) if words in command_of(process)]
+        # A child has its parent's command until it has its own.
+        (killed,) = wait_for(
+            lambda: [process for process in children_of(served.pid) if words in command_of(process)],
+            30,
+            f"there is no {words}",
+        )
         os.kill(killed, signal.SIGKILL)
         rest, _ = served.communicate(timeout=120)
         assert served.returncode == 1
