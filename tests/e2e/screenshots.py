@@ -97,11 +97,14 @@ def _take(kit: PrefectKit, page: Page, scratch: Path, target: Path) -> None:
     shoot("8-time-per-stage", f"/artifacts/artifact/{artifacts['time-per-stage']['id']}", until="together")
     check = kit.run("recheck/nightly", output=parameters["output"], images=200)
     kit.wait(check)
-    shoot("9-parity", f"/artifacts/artifact/{kit.artifacts(check)['parity']['id']}", until="bit for bit")
+    shoot("9-recheck", f"/artifacts/artifact/{kit.artifacts(check)['recheck']['id']}", until="bit for bit")
     failed = kit.run("fruit-features/laptop", **{**parameters, "max_rejects": 0.001})
     assert kit.wait(failed)["state_type"] == "FAILED"
     shoot("10-failed", f"/runs/flow-run/{failed}", tab="Details", until="rejected, more than")
     shoot("11-runs", "/runs", until="fruit-features")
+    created = kit.prefect("deployment", "schedule", "create", "fruit-features/laptop", "--cron", "* * * * *")
+    assert created.returncode == 0, created.stderr
+    shoot("12-schedule", f"/deployments/deployment/{laptop}", until="Schedules")
 
 
 if __name__ == "__main__":
