@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from engines.core.errors import InputError
 
@@ -25,8 +24,6 @@ class Entry:
 
 class Source(ABC):
     """Photos at one location. A kind of source is one file beside this one, and a row in `engines.core.sources`."""
-
-    kind: ClassVar[str]
 
     def __init__(self, location: str) -> None:
         self.location = location

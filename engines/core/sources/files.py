@@ -14,8 +14,6 @@ from engines.core.storage import DANGLING_LINK, is_folder, open_storage
 class Files(Source):
     """A folder, or a URL such as `s3://bucket/prefix`."""
 
-    kind = "files"
-
     @staticmethod
     def accepts(location: str) -> bool:  # noqa: ARG004 - whatever no other kind reads
         """See Source."""
