@@ -168,7 +168,11 @@ def _handler(stand_in: StandIn) -> Callable[..., BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client was killed between the two: it has asked for nothing
+                self.close_connection = True
+                return
             status, content, lost = stand_in.answer(self.command, self.path, self.headers, body)
             if lost:
                 self.close_connection = True

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.aws.service_models import BadRequestError, Service
+from tests.aws.stand_in import StandIn
 
 START: dict[str, Any] = {"clientToken": "token", "executionRoleArn": "arn:aws:iam::123456789012:role/jobs"}
 
@@ -67,3 +70,13 @@ def emr(target: str, body: bytes) -> Callable[[], Any]:
 def test_emr_too(target: str, body: bytes, message: str):
     with pytest.raises(BadRequestError, match=message):
         emr(target, body)()
+
+
+def test_a_client_that_dies_between_headers_and_body_has_asked_for_nothing(stand_in: StandIn):
+    address = urlsplit(stand_in.endpoint)
+    assert address.hostname
+    with socket.create_connection((address.hostname, address.port or 80)) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: emr\r\nX-Amz-Target: ElasticMapReduce.DescribeStep\r\n")
+        client.sendall(b"Content-Type: application/x-amz-json-1.1\r\nContent-Length: 40\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""  # it hung up, and the fixture finds no invalid request
