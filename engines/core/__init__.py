@@ -3,5 +3,6 @@
 `sources` list and read photos, `index` cuts them into shards, `networks` turn pixels into features, `reduce` turns
 features into few numbers, and `stages` are the functions that workers run over them. `output` says where everything
 lies, `storage` reads and writes it, `tables` are its schemas, and `compare` holds two outputs against each other.
-`contracts` are the promises each run checks; `errors` and `rejects` say what went wrong with a run, and with a photo.
+`neighbours` finds the nearest rows of a table. `contracts` are the promises each run checks; `errors` and `rejects` say
+what went wrong with a run, and with a photo.
 """
