@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
 
 from engines.core.errors import InputError
 
@@ -14,12 +17,16 @@ class Entry:
     """One photo as listed. `path` is its full URI or absolute path, as in every table; `label` is "" for none.
 
     `version` changes with the content; it and `size` are what a listing says, and not known of a row of the results.
+    `split`: such as train or test, "" for none. `columns`: what else is known of the photo, by name; of an entry that a
+    source lists, what the source itself knows (see `Source.columns`), of one of a catalog, what the run keeps.
     """
 
     path: str
     label: str
     size: int = 0
     version: str = ""
+    split: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Source(ABC):
@@ -40,6 +47,13 @@ class Source(ABC):
     @abstractmethod
     def list(self) -> Iterator[Entry]:
         """Every entry, in the order of the keys' UTF-8 bytes."""
+
+    def columns(self) -> Mapping[str, pa.DataType]:
+        """The columns that the source itself has of its photos; the values are those of `Entry.columns`, None for none.
+
+        A label may be made of one, or they travel into the results; a source of files has none.
+        """
+        return {}
 
     @abstractmethod
     def check_entry(self, entry: Entry) -> None:
