@@ -1,7 +1,7 @@
 """Made-up fruit photos: small JPEGs on white whose classes differ in shape, colour and texture.
 
 A class is drawn from (seed, kind), a view of it from (seed, number): rotation, scale, light. Equal arguments give equal
-bytes with one version of Pillow and numpy.
+bytes with one version of Pillow and numpy, on every CPU.
 """
 
 from __future__ import annotations
@@ -104,17 +104,17 @@ def _render(kind: _Kind, random: np.random.Generator) -> npt.NDArray[np.uint8]:
     cos, sin = np.float32(np.cos(angle) / scale), np.float32(np.sin(angle) / scale)
     x, y = across * cos + down * sin, (down * cos - across * sin) / np.float32(kind.aspect)
     radius = np.sqrt(x * x + y * y)
-    theta = np.arctan2(y, x)
+    theta = _rounded(np.arctan2(y, x, dtype=np.float64))
     outline = np.ones_like(radius)
     for harmonic, bump, phase in zip(_HARMONICS, kind.bumps, kind.phases, strict=True):
-        outline += bump * np.cos(np.float32(harmonic) * theta + phase)
+        outline += bump * _rounded(np.cos(np.float32(harmonic) * theta + phase, dtype=np.float64))
     depth = radius / outline  # 0 in the middle, 1 at the edge
     height = np.sqrt(np.clip(1 - depth * depth, 0, 1))
     lit = across * np.float32(np.cos(light)) + down * np.float32(np.sin(light))
     shade = 0.45 + 0.45 * height + 0.25 * lit * np.float32(random.uniform(0.6, 1.2))
     mix = np.float32(kind.blend) * (0.5 + 0.5 * x)
     if kind.stripes:
-        mix = mix + 0.35 * (np.cos(np.float32(kind.stripes) * theta) > 0.3)
+        mix = mix + 0.35 * (_rounded(np.cos(np.float32(kind.stripes) * theta, dtype=np.float64)) > 0.3)
     if kind.speckles:
         mix = mix + (random.random((SIDE, SIDE), dtype=np.float32) < kind.speckles) * np.float32(0.5)
     mix = np.clip(mix, 0, 1)[..., np.newaxis]
@@ -122,6 +122,11 @@ def _render(kind: _Kind, random: np.random.Generator) -> npt.NDArray[np.uint8]:
     colour += (np.float32(kind.gloss) * np.clip(height * 1.2 + 0.4 * lit - 1.05, 0, 1) * 3)[..., np.newaxis]
     cover = np.clip((1 - depth) * (SIDE / 2.5), 0, 1)[..., np.newaxis]  # a soft edge of about a pixel
     return (np.clip(colour * cover + (1 - cover), 0, 1) * 255).astype(np.uint8)
+
+
+def _rounded(values: npt.NDArray[np.float64]) -> Float32:
+    """Sines of float32 differ in the last bit from one CPU to the next, those of float64 far behind it."""
+    return values.astype(np.float32)
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Float32:

@@ -33,6 +33,8 @@ FEATURES = "f19a2fb48c0b0e86d769482de6a9fd6d034906502ac8adf42bf478a751f1d2cc"
 PCA = "8cb9ced37a873953c8a0711022106779113d9664df8625189aa7ade2ed763945"
 RESULTS = "87b9e9d4f527a9010e26358a71a02479cb60bb140600383264368f25b86bbb41"
 
+CALIBRATED_WEIGHTS = "d17c446307255fdad2f617a9194d5e90d5fd20f9fe32e6272fe7b20f3e5cceaa"
+CALIBRATED_CANARY = "044c895333f2e6b56c08df4add1a2bb8a0793aadfcb36611c1baa52ba6e4acfd"
 
 needs_fma = pytest.mark.xfail(
     platform.machine() == "x86_64" and "fma" not in cpu_flags(),
@@ -63,6 +65,17 @@ def features(model: Model, pixels: list[np.ndarray]) -> np.ndarray:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def test_weights_calibrated_on_made_up_photos(random_model: Model) -> None:
+    assert random_model.recipe["weights_sha256"] == CALIBRATED_WEIGHTS
+
+
+@needs_fma
+def test_features_of_calibrated_weights(random_model: Model) -> None:
+    if library_versions("litert") != VERSIONS:
+        pytest.skip(f"the digests are those of {VERSIONS}, not of {library_versions('litert')}")
+    assert measure_canary(random_model).digest == CALIBRATED_CANARY
 
 
 @needs_fma

@@ -21,12 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from engines.core.networks.base import Network
-from engines.core.networks.images import decode
+from engines.core.networks.calibrate import calibrated
 from engines.core.networks.table import network_named
-from engines.core.sample_photos import encode_photo
 
 _DOWNLOAD_TIMEOUT_SECONDS = 30
-_CALIBRATION_PHOTOS = 64
 
 
 class BuildError(Exception):
@@ -38,7 +36,7 @@ def build_network(network: Network, weights: str) -> keras.Model:
 
     The scaling of the pixels is part of the graph. Raises BuildError.
     """
-    base = _calibrated(network) if weights == "random" else _pretrained(network, weights)
+    base = calibrated(network) if weights == "random" else _pretrained(network, weights)
     pixels = keras.Input((network.side, network.side, 3), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / network.divisor, offset=network.offset)(keras.ops.cast(pixels, "float32"))
     return keras.Model(pixels, base(scaled))
@@ -89,24 +87,6 @@ def _pretrained(network: Network, weights: str) -> Any:
             f"{weights} does not hold weights of {network.architecture.partition(',')[0]} without head: {detail}",
             f"Use a file saved from Keras' {network.name} with include_top=False and pooling='avg'.",
         ) from error
-
-
-def _calibrated(network: Network) -> Any:
-    """Random weights, for machines without network, with features of a useful spread.
-
-    With Keras' initialization alone the signal dies out (features near 1e-12). One pass over made-up photos in training
-    mode, with a momentum of 0, gives every batch normalization the mean and variance it meets.
-    """
-    keras.utils.set_random_seed(0)
-    tf.config.experimental.enable_op_determinism()
-    base = network.build(None)
-    for layer in base.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    files = [encode_photo(seed=0, number=number, kind=number, view=0) for number in range(_CALIBRATION_PHOTOS)]
-    pixels = np.stack([decode(content, network.side) for content in files]).astype(np.float32)
-    base(pixels / network.divisor + network.offset, training=True)
-    return base
 
 
 def _weights_digest(network: keras.Model) -> str:

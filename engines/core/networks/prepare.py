@@ -24,6 +24,9 @@ from engines.core.networks.table import DEFAULT_NETWORK, network_named
 CONVERSION = 1
 """Counted up whenever `engines.core.networks.build` would build another graph from the same weights."""
 
+_CALIBRATION = 2
+"""Counted up whenever `engines.core.networks.calibrate` would give other weights."""
+
 _LOGGER = logging.getLogger("fruits.model")
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, version 3.0, II.A
@@ -43,7 +46,8 @@ def prepare_model(weights: str, runtime: str, cache: Path, network: str = DEFAUL
     library_versions(runtime)  # raises when the runtime is not installed
     name = weights if weights in ("imagenet", "random") else check_weights_file(weights)
     converter = _converter_version()
-    identity = _sha256(Path(weights)) if name not in ("imagenet", "random") else name
+    known = {"imagenet": "imagenet", "random": f"random {_CALIBRATION}"}
+    identity = known[weights] if weights in known else _sha256(Path(weights))
     key = hashlib.sha256(json.dumps([network, identity, runtime, converter, CONVERSION]).encode()).hexdigest()[:20]
     entry = cache / "models" / key
     if not (entry / "facts.json").is_file():
