@@ -201,6 +201,7 @@ class MapEngine(Engine):
         """See Engine. A part per shard, numbered in the order of the catalog."""
         shards = read_catalog(request.output, request.catalog).shards
         storage = open_storage(request.output)
+        network = network_of(read_recipe(request.output, request.fingerprint))
         folder = results_folder(request.pca)
         keys = [result_key(folder, number, shard.id) for number, shard in enumerate(shards)]
         present = {item.key for item in storage.list(folder)}
@@ -210,7 +211,7 @@ class MapEngine(Engine):
         }
         reused = sum(part.rows for part in parts.values())
         tasks = [
-            ProjectTask(request.output, request.fingerprint, shard.id, key)
+            ProjectTask(request.output, request.fingerprint, shard.id, key, network.architecture, request.pca)
             for shard, key in zip(shards, keys, strict=True)
             if key not in present
         ]

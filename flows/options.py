@@ -5,7 +5,7 @@ Prefect's form, the options of `fruits` and the checks are made from these decla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from engines import ENGINES
@@ -124,6 +124,13 @@ Credentials = Annotated[
     str | None,
     Option("An AwsCredentials block of Prefect to use for S3; AWS' usual variables by default.", metavar="BLOCK"),
 ]
+Model = Annotated[str, Option("Folder or URL of the published results whose model is used.", metavar="OUTPUT")]
+Photos = Annotated[
+    list[str],
+    Option(
+        "Photos, folders of photos, or URLs (file://, s3://) of either.", metavar="PHOTO|FOLDER|URL...", argument=True
+    ),
+]
 SampleSize = Annotated[int, Option("Size of the sample; chosen by hash, the same each time.", minimum=1)]
 Verbose = Annotated[bool, Option("Show the log of Prefect and of the engine.", flags=("--verbose", "-v"), form=False)]
 Json = Annotated[bool, Option("Print all figures as JSON.", flags=("--json",), form=False)]
@@ -133,6 +140,8 @@ EmrAssignments = Annotated[
     Option("One setting of the [emr] table; may be repeated.", flags=("--emr",), metavar="NAME=VALUE"),
 ]
 
+
+TABLE_FORMATS = ("jsonl", "csv", "parquet")
 
 EmrEngine = Annotated[
     str,
@@ -248,6 +257,26 @@ class ParitySettings:
     a: Annotated[str, Option("Folder or URL of published results.", metavar="OUTPUT_A", argument=True)] = ""
     b: Annotated[str, Option("Folder or URL of published results.", metavar="OUTPUT_B", argument=True)] = ""
     as_json: Json = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransformSettings:
+    """New photos, and the model to turn them into numbers with."""
+
+    photos: Photos = field(default_factory=list)
+    model: Model = ""
+    file: Annotated[
+        str | None, Option("Write a file, which appears when it is whole; by default standard output.", metavar="FILE")
+    ] = None
+    format: Annotated[
+        str | None,
+        Option("Of the rows; by default what FILE ends in, or jsonl.", choices=TABLE_FORMATS, metavar="FORMAT"),
+    ] = None
+    glob: Annotated[
+        str | None, Option("Which files of a folder are photos; by default those the run took.", metavar="GLOB")
+    ] = None
+    threads: Annotated[int | None, Option("Photos at once; all cores by default.", minimum=1)] = None
+    arithmetic: Arithmetic = "exact"
 
 
 @dataclass(frozen=True, slots=True)

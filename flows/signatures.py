@@ -29,7 +29,8 @@ def declared(settings: type) -> Iterator[Declared]:
     hints = get_type_hints(settings, include_extras=True)
     for field in dataclasses.fields(settings):
         kind, option = get_args(hints[field.name])
-        yield Declared(field.name, kind, option, field.default)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        yield Declared(field.name, kind, option, default)
 
 
 def as_form(settings: type) -> Callable[[Callable[[Any], R]], Callable[..., R]]:
@@ -60,11 +61,11 @@ def as_command(*settings: type) -> Callable[[Callable[..., R]], Callable[..., R]
         facts: dict[str, Any] = {"help": option.help + choices, "metavar": option.metavar}
         if kind is float and option.above is not None:
             facts["parser"] = functools.partial(_number, each.name)
+        # What is empty by default has to be given in the terminal.
+        default = inspect.Parameter.empty if each.default in ("", []) else each.default
         if option.argument:
-            # What is empty by default has to be given in the terminal.
-            default = inspect.Parameter.empty if each.default == "" else each.default
             return Annotated[kind, typer.Argument(**facts)], default
-        return Annotated[kind, typer.Option(*option.flags, **facts)], each.default
+        return Annotated[kind, typer.Option(*option.flags, **facts)], default
 
     return lambda function: _spread(function, settings, parameter, lambda option: option.terminal)
 

@@ -1,6 +1,6 @@
 """The tables of an output: their schemas, and parquet as bytes.
 
-One writer and one set of options, so that equal rows are equal bytes. Every column of every table is never null.
+One writer and one set of options, so that equal rows are equal bytes. No column of what an output holds is ever null.
 """
 
 from __future__ import annotations
@@ -28,12 +28,31 @@ CATALOG = _schema(
 )
 REJECTS = _schema(("path", pa.string()), ("label", pa.string()), ("reason", pa.string()), ("detail", pa.string()))
 RESULTS = _schema(("path", pa.string()), ("label", pa.string()), ("pcaFeatures", pa.list_(pa.float32())))
+TRANSFORMED = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("pcaFeatures", pa.list_(pa.float32())),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+"""New photos: results, and rejects with null for `pcaFeatures`; the results have null for `reason` and `detail`."""
 SPECTRUM = _schema(
     ("component", pa.int32()),
     ("eigenvalue", pa.float64()),
     ("explained_variance_ratio", pa.float64()),
     ("cumulative_ratio", pa.float64()),
 )
+
+
+METRIC = "euclidean"
+"""How far two photos are apart: the distance of their projections. Projections are not divided by their deviations."""
+
+
+def vector_facts(width: int, network: str, fingerprint: str, pca: str) -> dict[str, Any]:
+    """What a file of projected rows says of them in its metadata, see `to_parquet`."""
+    return {"width": width, "metric": METRIC, "network": network, "fingerprint": fingerprint, "pca": pca}
 
 
 def feature_rows(width: int) -> pa.Schema:

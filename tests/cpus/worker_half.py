@@ -36,7 +36,9 @@ def worker_half(output: Path) -> dict[str, str]:
     for number, shard in enumerate(catalog.shards):
         featurize_shard(ShardTask(catalog.source, str(output), fingerprint, shard), model)
         features.update((output / features_key(fingerprint, shard.id)).read_bytes())
-        part = project_shard(ProjectTask(str(output), fingerprint, shard.id, f"results/{number}.parquet"), pca)
+        key = f"results/{number}.parquet"
+        task = ProjectTask(str(output), fingerprint, shard.id, key, model.network.architecture, "pca")
+        part = project_shard(task, pca)
         results.update(part.sha256.encode())
     moments = shard_moments(
         MomentsTask(str(output), fingerprint, model.network.name, [shard.id for shard in catalog.shards]), None

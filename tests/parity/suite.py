@@ -82,6 +82,18 @@ class EngineParity:
         digests = bytes_of(run.output)
         assert {part["key"]: part["sha256"] for part in run.projected.parts}.items() <= digests.items()
 
+    def test_results_say_what_their_vectors_are(self, run: Run) -> None:
+        parts = [run.output / part["key"] for part in run.projected.parts]
+        assert len(parts) > 1
+        for part in parts:
+            assert tables.metadata_of(pq.read_schema(part)) == {
+                "width": COMPONENTS,
+                "metric": "euclidean",
+                "network": MOBILENET_V2.architecture,
+                "fingerprint": run.fingerprint,
+                "pca": run.fitted.pca,
+            }
+
     def test_nothing_else_is_in_the_output(self, run: Run, reference: Run) -> None:
         assert bytes_of(run.output) == bytes_of(reference.output)
 

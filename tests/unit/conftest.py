@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from engines.core.networks.model import Model
 from tests.command_line import GOOD, CommandLine
 from tests.conftest import write_photos
 from tests.e2e.prefect_kit import PrefectKit
+from tests.published import publish_run
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +49,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "UPPER.JPG").write_bytes(whole)
     (folder / "notes.txt").touch()
     return source
+
+
+@pytest.fixture(scope="session")
+def published(source: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run over `source` publishes; tests leave it as it is."""
+    output = tmp_path_factory.mktemp("published") / "output"
+    publish_run(source, output, model)
+    return output

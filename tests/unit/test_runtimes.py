@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from engines.core.errors import ContractError, InputError
 from engines.core.networks.images import decode
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model, read_model
-from engines.core.networks.runtimes import _NOTICE, _without_notice, open_runtime
+from engines.core.networks.runtimes import _NOTICE, LiteRtRuntime, _without_notice, open_runtime
 from engines.core.sample_photos import encode_photo
 
 
@@ -136,3 +137,12 @@ def test_a_damaged_model_is_noticed(model: Model, tmp_path: Path) -> None:
     network.write_bytes(network.read_bytes()[:-1])
     with pytest.raises(ContractError, match="damaged"):
         read_model(str(tmp_path), model.fingerprint)
+
+
+def test_networks_loaded_by_many_threads_leave_standard_error_where_it_is(
+    model: Model, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: LiteRtRuntime(model.content, model.network), range(24)))
+    os.write(2, b"still here")
+    assert capfd.readouterr().err == "still here"

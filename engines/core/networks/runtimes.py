@@ -69,12 +69,14 @@ class TensorFlowRuntime:
 
 
 _NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+_redirecting = threading.Lock()
 
 
 @contextlib.contextmanager
 def _without_notice() -> Iterator[None]:
     """Keep LiteRT's notice of its delegate, which no option turns off, out of standard error; all else goes there."""
-    with tempfile.TemporaryFile() as captured:
+    # Standard error is the process's: two threads at once would each restore what the other has put there.
+    with _redirecting, tempfile.TemporaryFile() as captured:
         kept = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:

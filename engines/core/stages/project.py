@@ -16,12 +16,14 @@ from engines.core.storage import open_storage
 
 @dataclass(frozen=True, slots=True)
 class ProjectTask:
-    """One shard to project into one part of the results."""
+    """One shard to project into one part of the results. `network`, `pca`: what the part says of its rows."""
 
     output: str
     fingerprint: str
     shard: str
     key: str
+    network: str
+    pca: str
 
 
 def project_shard(task: ProjectTask, pca: Pca) -> Part:
@@ -29,7 +31,8 @@ def project_shard(task: ProjectTask, pca: Pca) -> Part:
     table = read_features(task.output, task.fingerprint, task.shard)
     values = project(pca, tables.to_matrix(table["features"]))
     rows = tables.to_lists(values, tables.RESULTS.field(2).type)
-    content = tables.to_parquet(pa.table([table["path"], table["label"], rows], schema=tables.RESULTS))
+    facts = tables.vector_facts(values.shape[1], task.network, task.fingerprint, task.pca)
+    content = tables.to_parquet(pa.table([table["path"], table["label"], rows], schema=tables.RESULTS), facts)
     open_storage(task.output).write(task.key, content)
     return Part(task.key, table.num_rows, hashlib.sha256(content).hexdigest())
 

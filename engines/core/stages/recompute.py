@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engines.core.networks.images import decode
+from engines.core.networks.features import features_of
 from engines.core.networks.model import Model
-from engines.core.networks.runtimes import open_runtime
 from engines.core.reduce.pca import Pca, project
 from engines.core.rejects import RejectedImageError
 from engines.core.sources import Entry, open_source
@@ -31,7 +30,6 @@ class RecomputeTask:
 def recompute(task: RecomputeTask, value: tuple[Model, Pca]) -> list[Float32 | str]:
     """The projected row of each photo, or why it cannot be decoded. Raises StorageError when one is gone."""
     model, pca = value
-    runtime, network = open_runtime(model), model.network
     source = open_source(task.source)
     outcomes: list[Float32 | str] = []
     entries = [Entry(path, "") for path in task.paths]
@@ -39,9 +37,9 @@ def recompute(task: RecomputeTask, value: tuple[Model, Pca]) -> list[Float32 | s
         if isinstance(content, Exception):
             raise content
         try:
-            features = network.grid.snap(runtime.features(decode(content, network.side))[np.newaxis])
+            features = features_of(content, model)
         except RejectedImageError as reject:
             outcomes.append(f"{reject.reason}: {reject.detail}")
         else:
-            outcomes.append(project(pca, features)[0])
+            outcomes.append(project(pca, features[np.newaxis])[0])
     return outcomes
