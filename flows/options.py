@@ -280,6 +280,17 @@ class TransformSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarSettings:
+    """A photo, and the output to look for its like in."""
+
+    photo: Annotated[str, Option("A photo, or its URL (file://, s3://).", metavar="PHOTO", argument=True)] = ""
+    model: Model = ""
+    k: Annotated[int, Option("So many neighbours.", flags=("--neighbours", "-k"), minimum=1)] = 5
+    as_json: Json = False
+    arithmetic: Arithmetic = "exact"
+
+
+@dataclass(frozen=True, slots=True)
 class ShowSettings:
     """An output to show."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engines.core.errors import FruitsError
+from engines.core.errors import FruitsError, InputError
 from engines.core.networks.canary import deviating_canary
 from engines.core.networks.features import features_of
 from engines.core.networks.model import Model, read_model
@@ -75,6 +75,16 @@ class FittedModel:
         """The k numbers of one photo's bytes, float32[k]. Raises RejectedImageError. Threads may call it at once."""
         row: Float32 = project(self.pca, features_of(content, self.model)[np.newaxis])[0]
         return row
+
+    def vector_of(self, photo: Photo) -> Float32:
+        """The k numbers of one photo. Raises InputError for what is no photo."""
+        try:
+            return self.vector(photo.read())
+        except RejectedImageError as reject:
+            raise InputError(
+                f"{photo.entry.path} is not a photo that can be decoded: {reject.detail} ({reject.reason})",
+                "JPEG, PNG, WebP, GIF, BMP, TIFF and PPM are decoded.",
+            ) from reject
 
     def _features(self, photos: list[Photo], threads: int) -> Iterator[Float32 | RejectedImageError]:
         """Of each photo, in order. LiteRT and Pillow leave other threads alone while they compute."""

@@ -54,6 +54,15 @@ def find_photos(place: str, glob: str) -> Iterator[Photo]:
         )
 
 
+def single_photo(place: str) -> Photo:
+    """The photo at `place`. Raises InputError for a place that does not exist, and for a folder."""
+    location = normalize_location(place)
+    photo = _single(location)
+    if photo is None:
+        raise InputError(f"{location} is not a single photo", "Name one photo, or its URL.")
+    return photo
+
+
 def _single(location: str) -> Photo | None:
     """The photo at `location`, or None if it is a folder or a prefix."""
     parent, _, name = location.rpartition("/")
