@@ -55,6 +55,8 @@ class FeaturizeRequest:
     """Featurize all shards of the catalog with the model `models/FINGERPRINT/` of the output.
 
     `arithmetic`: `exact` stops where a worker's CPU computes other bits than the first one's, `tolerant` goes on.
+    `photo_seconds`, `photo_memory` (bytes): what one photo may take to be decoded; above it is a reject. `quarantine`:
+    so is one that crashes its worker or never returns; without it the stage fails and names them.
     """
 
     source: str
@@ -62,6 +64,9 @@ class FeaturizeRequest:
     catalog: str
     fingerprint: str
     arithmetic: str = "exact"
+    photo_seconds: float = 60.0
+    photo_memory: int = 500_000_000
+    quarantine: bool = True
 
 
 @dataclass(frozen=True, slots=True)

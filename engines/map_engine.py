@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,14 +46,30 @@ from engines.core.output import (
 )
 from engines.core.reduce.moments import Moments, no_moments
 from engines.core.reduce.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
-from engines.core.stages.featurize import ShardReport, ShardTask, featurize_shard, first_canary, read_report
+from engines.core.rejects import QUARANTINED
+from engines.core.stages.featurize import (
+    ShardReport,
+    ShardTask,
+    featurize_shard,
+    first_canary,
+    isolated,
+    quarantined,
+    read_report,
+)
+from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.moments import MomentsTask, shard_moments
 from engines.core.stages.project import ProjectTask, project_shard, read_part
 from engines.core.storage import open_storage
 
+LOGGER = logging.getLogger("fruits.run")
+"""Lines of the run itself, for whoever watches it."""
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Outcome = TypeVar("Outcome")
+
+TRIES = 3
+"""So often an engine tries an item whose worker dies over it, where the cluster is its own."""
 
 MAX_MOMENT_GROUPS = 32
 """Moments of 13 MB each pass through the driver, so their number is bounded: 416 MB, however many shards there are."""
@@ -66,14 +83,20 @@ class MapEngine(Engine):
 
     @abstractmethod
     def map(
-        self, function: Callable[[Item, Value], Outcome], items: Sequence[Item], value: Any
+        self,
+        function: Callable[[Item, Value], Outcome],
+        items: Sequence[Item],
+        value: Any,
+        after_death: Callable[[Item], Item] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
         """Run `function(item, v)` for every item on the workers; yield (position, outcome) as they finish.
 
-        `value` is what `broadcast(v)` returned.
+        `value` is what `broadcast(v)` returned. An item whose worker died is tried TRIES times in all, by workers that
+        are replaced; each time but the first as `after_death(item)`, a function that can be pickled.
 
         Heavy items should come first. The first failure cancels what is left and is raised: FruitsErrors as they are,
-        lost workers as TransientError, anything else as StageError with its cause.
+        an item that was tried in vain as StageError, a lost cluster as TransientError, anything else as StageError with
+        its cause.
         """
 
     @abstractmethod
@@ -105,14 +128,17 @@ class MapEngine(Engine):
         check_arithmetic(request.arithmetic)
         shards = read_catalog(request.output, request.catalog).shards
         present = {item.key for item in open_storage(request.output).list(FEATURES)}
-        missing = [shard for shard in shards if features_key(request.fingerprint, shard.id) not in present]
-        missing_ids = {shard.id for shard in missing}
-        reports = list(
-            _on_driver(
+        limits = PhotoLimits(request.photo_seconds, request.photo_memory)
+        reports = [
+            report
+            for report in _on_driver(
                 lambda shard: read_report(request.output, request.fingerprint, shard.id),
-                [shard for shard in shards if shard.id not in missing_ids],
+                [shard for shard in shards if features_key(request.fingerprint, shard.id) in present],
             )
-        )
+            if not report.outgrown(limits)
+        ]
+        done = {report.shard for report in reports}
+        missing = [shard for shard in shards if shard.id not in done]
         reused = sum(report.listed for report in reports)
         _check_reused(request, reports)
         if missing:
@@ -133,8 +159,17 @@ class MapEngine(Engine):
         )
 
     def _featurize_missing(self, request: FeaturizeRequest, missing: list[Shard], reused: int) -> list[ShardReport]:
+        limits = PhotoLimits(request.photo_seconds, request.photo_memory)
         tasks = [
-            ShardTask(request.source, request.output, request.fingerprint, shard, request.arithmetic)
+            ShardTask(
+                request.source,
+                request.output,
+                request.fingerprint,
+                shard,
+                request.arithmetic,
+                limits,
+                quarantine=request.quarantine,
+            )
             # Large shards first, so that no worker starts a long one when the others are done.
             for shard in sorted(missing, key=lambda shard: -shard.count)
         ]
@@ -143,10 +178,13 @@ class MapEngine(Engine):
         self.on_progress(Progress("featurize", done, total))
         model = self.broadcast(self._model_with_canary(request))
         reports = []
-        for _, report in self.map(featurize_shard, tasks, model):
+        for _, report in self.map(featurize_shard, tasks, model, after_death=isolated):
             reports.append(report)
             done += report.listed
             self.on_progress(Progress("featurize", done, total))
+            if not QUARANTINED.isdisjoint(report.rejected):
+                for path, reason, detail in quarantined(request.output, request.fingerprint, report.shard):
+                    LOGGER.warning("%s is rejected as %s: %s", path, reason, detail)
         return reports
 
     def _model_with_canary(self, request: FeaturizeRequest) -> Model:

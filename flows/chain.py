@@ -136,7 +136,16 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
         "featurize",
         f"featurize {images}",
         engine.featurize,
-        FeaturizeRequest(source, output, indexed.catalog, model.fingerprint, settings.arithmetic),
+        FeaturizeRequest(
+            source,
+            output,
+            indexed.catalog,
+            model.fingerprint,
+            settings.arithmetic,
+            settings.photo_seconds,
+            settings.photo_memory * 1_000_000,
+            settings.quarantine,
+        ),
     )
     clock.lap("featurize")
     rejected = sum(featurized.rejected.values())

@@ -63,12 +63,14 @@ def check_settings(settings: RunSettings) -> RunSettings:
 
 
 def check_counts(settings: object) -> None:
-    """Raise InputError unless every whole number is at least what its declaration says."""
+    """Raise InputError unless every number is at least, or above, what its declaration says."""
     for each in declared(type(settings)):
         value = getattr(settings, each.name)
+        name = each.name.replace("_", "-")
         if each.option.minimum is not None and isinstance(value, int) and value < each.option.minimum:
-            name = each.name.replace("_", "-")
             raise InputError(f"{name} cannot be {value}", f"Give a whole number from {each.option.minimum}.")
+        if each.option.above is not None and isinstance(value, int | float) and not value > each.option.above:
+            raise InputError(f"{name} cannot be {value:g}", f"Give a number above {each.option.above:g}.")
 
 
 def cache_folder() -> Path:

@@ -24,11 +24,11 @@ def running(engine: Engine) -> Iterator[None]:
     """
     handler = _Forward()
     loggers = [logging.getLogger(name) for name in engine.loggers]
-    former = [(logger, logger.level, logger.propagate) for logger in loggers]
+    former = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
         logger.propagate = False
-        logger.addHandler(handler)
+        logger.handlers[:] = [handler]
     try:
         with engine:
             try:
@@ -36,8 +36,8 @@ def running(engine: Engine) -> Iterator[None]:
             finally:
                 handler.setLevel(logging.CRITICAL + 1)
     finally:
-        for logger, level, propagate in former:
-            logger.removeHandler(handler)
+        for logger, level, propagate, handlers in former:
+            logger.handlers[:] = handlers
             logger.setLevel(level)
             logger.propagate = propagate
 

@@ -111,6 +111,15 @@ Scheduler = Annotated[
 MaxRejects = Annotated[
     float, Option("Share of images that may be rejected before the run fails.", minimum=0, maximum=1)
 ]
+PhotoSeconds = Annotated[float, Option("Seconds one image may take; more is a reject.", above=0)]
+PhotoMemory = Annotated[int, Option("Megabytes one image may take to be decoded; more is a reject.", minimum=1)]
+Quarantine = Annotated[
+    bool,
+    Option(
+        "An image that crashes its worker or never comes back is a reject; without, the run stops and names it.",
+        flags=("--quarantine/--no-quarantine",),
+    ),
+]
 Emr = Annotated[
     str | dict[str, Any] | None,
     Option(
@@ -168,6 +177,9 @@ class RunSettings:
     workers: Workers = None
     scheduler: Scheduler = None
     max_rejects: MaxRejects = 0.01
+    photo_seconds: PhotoSeconds = 60.0
+    photo_memory: PhotoMemory = 500
+    quarantine: Quarantine = True
     emr: Emr = None
     credentials: Credentials = None
 

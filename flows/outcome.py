@@ -29,7 +29,16 @@ NOTHING_TO_DO = "Nothing to do, all was done by a former run"
 
 _OF_THE_RUN = ("timings", "finished", "engine", "engine_details", "versions", "arithmetic")
 """What a record says of the run that did the work, and not of what came out."""
-_PARAMETERS_OF_THE_RUN = ("engine", "workers", "scheduler", "emr", "credentials")
+_PARAMETERS_OF_THE_RUN = (
+    "engine",
+    "workers",
+    "scheduler",
+    "emr",
+    "credentials",
+    "photo_seconds",
+    "photo_memory",
+    "quarantine",
+)
 _PARAMETERS_BEFORE = {"network": DEFAULT_NETWORK, "arithmetic": "exact"}
 """What parameters were that records of before do not have."""
 

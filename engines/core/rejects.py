@@ -11,8 +11,16 @@ REASONS = {
     "truncated": "the image data end too early",
     "undecodable": "the image data are damaged",
     "value_range": "floating-point pixels that lie neither in [0, 1] nor in [0, 255]",
+    "timeout": "decoding it takes longer than one image may take",
+    "crashes_worker": "decoding it ends the process that does it, each time",
 }
 """Every reason a file may be rejected for, with its text for people."""
+
+QUARANTINED = frozenset({"timeout", "crashes_worker"})
+"""Reasons that cost a worker before they were known."""
+
+LIMITED = frozenset({"too_large", *QUARANTINED})
+"""Reasons that may not hold any more where a photo may take more time or memory."""
 
 
 class RejectedImageError(Exception):

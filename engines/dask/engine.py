@@ -17,8 +17,8 @@ from distributed.scheduler import KilledWorker
 from engines.core.errors import FruitsError, InputError, TransientError
 from engines.dask.launch import LocalClusterProcess
 from engines.machine import usable_cores
-from engines.map_engine import MapEngine
-from engines.task_errors import connection_lost, task_failed, workers_died
+from engines.map_engine import LOGGER, TRIES, MapEngine
+from engines.task_errors import connection_lost, death, task_failed, workers_died
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -27,9 +27,24 @@ _LOGGER = logging.getLogger("distributed")
 
 _CONNECT_SECONDS = 10
 _POLL_SECONDS = 2.0
+_GOOD = ("pending", "finished")
 
 WORKER_SECONDS = 120.0
 """How long a stage waits for a worker when there is none: one that was killed may take that long to start again."""
+
+
+class Broadcast:
+    """A value for the workers: a task that returns it, which unlike scattered data is made again when they are lost."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self._future: Future | None = None
+
+    def on(self, client: Client) -> Future:
+        """The task; another one when it ended with its worker, or with its scheduler."""
+        if self._future is None or self._future.client is not client or self._future.status not in _GOOD:
+            self._future = client.submit(_identity, self._value, pure=False)
+        return self._future
 
 
 class DaskEngine(MapEngine):
@@ -65,28 +80,53 @@ class DaskEngine(MapEngine):
         return max(1, sum(threads.values()))
 
     def map(
-        self, function: Callable[[Item, Any], Outcome], items: Sequence[Item], value: Any
+        self,
+        function: Callable[[Item, Any], Outcome],
+        items: Sequence[Item],
+        value: Broadcast,
+        after_death: Callable[[Item], Item] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
-        """See MapEngine. A worker that dies is replaced and its shards run again, up to Dask's `allowed-failures`."""
+        """See MapEngine. A given scheduler has tries of its own, its `allowed-failures`, for each of these."""
         client = self._connected()
         finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
         positions: dict[Future, int] = {}
+        deaths = [0] * len(items)
+
+        def submit(position: int, item: Item, priority: int) -> None:
+            future = client.submit(function, item, value.on(client), pure=False, priority=priority)
+            positions[future] = position
+            future.add_done_callback(finished.put)
+
         try:
             for position, item in enumerate(items):
-                future = client.submit(function, item, value, pure=False, priority=-position)
-                positions[future] = position
-                future.add_done_callback(finished.put)
-            for _ in items:
+                submit(position, item, -position)
+            left = len(items)
+            while left:
                 future = self._next(client, finished)
-                position = positions[future]
+                position = positions.pop(future)
                 try:
                     outcome = future.result()
+                except KilledWorker as error:
+                    item, tried_again = items[position], deaths[position] > 0
+                    deaths[position] += error.allowed_failures + 1
+                    if deaths[position] >= TRIES and (tried_again or after_death is None):
+                        raise workers_died(item, deaths[position], self._last_death) from error
+                    LOGGER.warning("%s", death(item, self._last_death))
+                    # Before all that has not begun. Tasks that only waited for the worker are tried again like the one
+                    # that it had in hand: Dask does not tell them apart.
+                    submit(position, item if after_death is None else after_death(item), 1)
+                    continue
                 except Exception as error:
                     raise _explained(error, items[position]) from error
+                left -= 1
                 yield position, outcome
         finally:
             if client.status == "running":
                 client.cancel(list(positions), force=True)
+
+    @property
+    def _last_death(self) -> str:
+        return "" if self._cluster is None else self._cluster.last_death
 
     def _next(self, client: Client, finished: queue.SimpleQueue[Future]) -> Future:
         """The next future that has ended. Raises TransientError when nothing is left that could end one."""
@@ -116,9 +156,9 @@ class DaskEngine(MapEngine):
             return f"Start workers for {self._scheduler} (dask worker ADDRESS), then run again: what was done is kept."
         return "Most often memory: give the machine more, or use fewer --workers, and run again: what was done is kept."
 
-    def broadcast(self, value: Any) -> Any:
-        """A task that returns `value`: unlike scattered data, Dask can make it again when its workers are lost."""
-        return self._connected().submit(_identity, value, pure=False)
+    def broadcast(self, value: Any) -> Broadcast:
+        """See MapEngine."""
+        return Broadcast(value)
 
     def describe(self) -> dict[str, str | int]:
         """See Engine."""
@@ -172,8 +212,6 @@ def _explained(error: Exception, item: Any) -> FruitsError:
     """What a person needs of a failed task: the cause, and the shard."""
     if isinstance(error, FruitsError):
         return error
-    if isinstance(error, KilledWorker):
-        return workers_died(item, error.allowed_failures + 1)
     if isinstance(error, FutureCancelledError | OSError):
         return connection_lost(error, item)
     return task_failed(item, type(error).__name__, error)

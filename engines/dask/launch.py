@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ import dask
 from distributed import LocalCluster
 from distributed.security import Security
 
+from engines.core.endings import ending
 from engines.core.errors import StageError
 
 _STOP_SECONDS = 30
@@ -35,7 +37,16 @@ _SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     # A worker that takes long to start again must not be given up without a word, which is what 15 s came to.
     "distributed.deploy.lost-worker-timeout": "1 hour",
+    # The engine tries again by itself: it gives the task precautions for that.
+    "distributed.scheduler.allowed-failures": 0,
 }
+_DEATH = re.compile(
+    r"Worker process \d+ (?:was killed by signal (?P<signal>\d+)|exited with status (?P<code>\d+))"
+    r"|.*(?P<memory>exceeded \d+% memory budget)"
+)
+"""How a nanny says how its worker ended."""
+_OURS = re.compile(r"Task \S+ marked as failed because \d+ workers died|.*lose already computed task")
+"""What the scheduler says of a worker's death, after which the engine goes on."""
 
 
 class LocalClusterProcess:
@@ -47,6 +58,8 @@ class LocalClusterProcess:
     def __init__(self, workers: int) -> None:
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._closing = False
+        self.last_death = ""
+        """How a worker of the cluster ended last, as its nanny says it."""
         self._answer: dict[str, str] | None = None
         # -P: not the modules of the current folder. The cluster's configuration of Dask is that of this process.
         self._process = subprocess.Popen(
@@ -112,6 +125,13 @@ class LocalClusterProcess:
             except ValueError:
                 self._log.append(line.rstrip())
                 continue
+            if said := _DEATH.match(message):
+                # One that exceeds its memory is ended by its nanny, which then says that, too.
+                self.last_death = said["memory"] or ending(
+                    -int(said["signal"]) if said["signal"] else int(said["code"])
+                )
+            if level < logging.WARNING or _OURS.match(message):
+                continue
             self._log.append(message)
             if not self._closing:  # how workers end then is of no consequence
                 logging.getLogger(name).log(level, "%s", message)
@@ -119,7 +139,7 @@ class LocalClusterProcess:
 
 class _JsonLines(logging.Handler):
     def __init__(self, target: IO[str]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._target = target
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -135,6 +155,7 @@ def main(workers: int) -> None:
     logger = logging.getLogger("distributed")
     logger.handlers[:] = [_JsonLines(sys.stderr)]
     logger.setLevel(logging.WARNING)
+    logging.getLogger("distributed.nanny").setLevel(logging.INFO)  # how a worker ended
     logger.propagate = False
     dask.config.set(_SETTINGS)
     security = Security.temporary()

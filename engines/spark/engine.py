@@ -62,11 +62,15 @@ class SparkEngine(MapEngine):
         return max(1, int(self._started().defaultParallelism))
 
     def map(
-        self, function: Callable[[Item, Any], Outcome], items: Sequence[Item], value: Any
+        self,
+        function: Callable[[Item, Any], Outcome],
+        items: Sequence[Item],
+        value: Any,
+        after_death: Callable[[Item], Item] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
         """See MapEngine. A task runs up to spark.task.maxFailures times if its worker dies or its error may heal."""
         context = self._started()
-        job = SparkJob(context, function, items, value, _max_failures(context))
+        job = SparkJob(context, function, items, value, _max_failures(context), after_death)
         arrived: set[int] = set()
         try:
             for position, outcome in job.outcomes():

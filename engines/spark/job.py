@@ -27,6 +27,12 @@ EXECUTOR_SECONDS = {"spark": 60.0, "other": 600.0}
 """How long a stage waits while no task runs. A standalone cluster has its workers; other clusters start them."""
 
 _DEAD_WORKER = re.compile(r"ExecutorLostFailure|Python worker exited unexpectedly|Python worker failed to connect back")
+_ENDING = re.compile(
+    # An executor: `... (executor 1 exited caused by one of the running tasks) Reason: Container killed by YARN ...`
+    r"ExecutorLostFailure.*? Reason: ([^\n]+)"
+    # A Python worker, by faulthandler: `Fatal Python error: Segmentation fault`.
+    r"|Fatal Python error: ([^\n]+)"
+)
 _DEAD_CLUSTER = re.compile(
     r"SparkContext (?:was|has been) shut ?down|stopped SparkContext|Master removed our application|"
     r"masters are unresponsive|cancelled because Spark"
@@ -62,13 +68,14 @@ class SparkJob:
         items: Sequence[Any],
         value: Any,
         max_failures: int,
+        after_death: Callable[[Any], Any] | None,
     ) -> None:
         self._context = context
         self._group = f"fruit-features-{uuid.uuid4().hex}"
         self._messages: queue.SimpleQueue[tuple[int, Any] | _Ended] = queue.SimpleQueue()
         self._arrivals = Arrivals(self._messages.put)
         outcomes = context.accumulator([], self._arrivals)
-        task = functools.partial(run_task, function, value, outcomes, max_failures)
+        task = functools.partial(run_task, function, value, outcomes, max_failures, after_death)
         self._rdd = context.parallelize(list(enumerate(items)), len(items))
         self._description = f"{getattr(function, '__name__', 'task')} over {len(items):,} items"
         self._succeeded = False
@@ -146,10 +153,16 @@ def explained(error: Exception, items: Sequence[Any]) -> FruitsError:
     failed = re.search(r"Task (\d+) in stage [\d.]+ failed (\d+) times", text)
     item = items[int(failed.group(1))] if failed else None
     if _DEAD_WORKER.search(text):
-        return workers_died(item, int(failed.group(2)) if failed else 1)
+        return workers_died(item, int(failed.group(2)) if failed else 1, _ending(text))
     if _DEAD_CLUSTER.search(text):
         return connection_lost("the Spark application was stopped", item)
     raised = re.findall(r"^(?:[a-z_]\w*\.)*([A-Z]\w*): (.*)$", text.partition("\n\tat ")[0], re.MULTILINE)
     if "Traceback (most recent call last)" in text and raised:
         return task_failed(item, *raised[-1])
     return task_failed(item, "Spark", text.splitlines()[0])
+
+
+def _ending(text: str) -> str:
+    """How a worker ended, as Spark says it; "" where it says no more than that."""
+    found = _ENDING.search(text)
+    return " ".join(next(filter(None, found.groups()), "").split()) if found else ""

@@ -21,9 +21,7 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 
 from engines.core.errors import InputError, StageError
-
-MAX_FAILURES = 4
-"""Attempts per task. This is Spark's default on a cluster; a local master makes only one unless told otherwise."""
+from engines.map_engine import TRIES
 
 _OLDEST_JAVA = 17
 _CONNECT_SECONDS = 15
@@ -62,10 +60,10 @@ def check_java() -> None:
 
 
 def normalize_master(master: str) -> str:
-    """The master as Spark takes it, a local one with `MAX_FAILURES`. Raises InputError for an unknown form."""
+    """The master as Spark takes it, a local one with TRIES attempts a task. Raises InputError for an unknown form."""
     local = re.fullmatch(r"local(?:\[(\*|[1-9][0-9]*)\])?", master)
     if local:
-        return f"local[{local.group(1) or 1},{MAX_FAILURES}]"
+        return f"local[{local.group(1) or 1},{TRIES}]"
     if re.fullmatch(r"local\[(\*|[1-9][0-9]*),[1-9][0-9]*\]|spark://[^/:]+:\d+(,[^/:]+:\d+)*|yarn|k8s://.+", master):
         return master
     raise InputError(
@@ -104,7 +102,7 @@ def driver_settings(master: str, *, verbose: bool, overrides: Mapping[str, str])
         "spark.driver.defaultJavaOptions": (
             f'"-Dlog4j2.configurationFile={log.as_uri()}" -Dfruits.log.level={"info" if verbose else "warn"}'
         ),
-        "spark.task.maxFailures": str(MAX_FAILURES),
+        "spark.task.maxFailures": str(TRIES),
         "spark.task.cpus": "1",
         "spark.python.worker.reuse": "true",
         "spark.python.worker.faulthandler.enabled": "true",

@@ -55,18 +55,21 @@ def run_task(
     value: Broadcast[Any],
     outcomes: Accumulator[list[tuple[int, Any]]],
     max_failures: int,
+    after_death: Callable[[Any], Any] | None,
     items: Iterable[tuple[int, Any]],
 ) -> None:
     """Run `function(item, value)` for the items of a partition, and add each outcome to `outcomes`.
 
-    Raises only an error that may heal, so that Spark tries the task again. Any other error becomes a Failure.
+    Each attempt but the first takes `after_death(item)`. Raises only an error that may heal, so that Spark tries the
+    task again. Any other error becomes a Failure.
     """
     for position, item in items:
         try:
+            if after_death is not None and _attempt() > 0:
+                item = after_death(item)  # noqa: PLW2901 - the same item, with precautions
             outcome = function(item, value.value)
         except TransientError as error:
-            context = TaskContext.get()
-            if context is not None and context.attemptNumber() + 1 < max_failures:
+            if _attempt() + 1 < max_failures:
                 raise
             outcome = Failure(error)
         except FruitsError as error:
@@ -77,3 +80,9 @@ def run_task(
             failure.add_note(traceback.format_exc())
             outcome = Failure(failure)
         outcomes.add([(position, outcome)])
+
+
+def _attempt() -> int:
+    """Which attempt at this task this is, from 0. Spark counts those that failed, and copies on slow workers."""
+    context = TaskContext.get()
+    return 0 if context is None else int(context.attemptNumber())

@@ -37,7 +37,7 @@ class SequentialEngine(MapEngine):
 
     name = "sequential"
 
-    def map(self, function, items, value):
+    def map(self, function, items, value, after_death=None):
         return ((position, function(item, value)) for position, item in enumerate(items))
 
     def broadcast(self, value):

@@ -10,7 +10,7 @@ import pytest
 from pyspark import cloudpickle
 
 from engines.base import FeaturizeRequest, IndexRequest
-from engines.core.errors import TransientError
+from engines.core.errors import StageError
 from engines.core.index.catalog import read_catalog
 from engines.core.networks.model import Model, publish_model
 from engines.core.stages.featurize import featurize_shard
@@ -100,7 +100,7 @@ class TestSparkCluster(EngineParity):
         outcomes = engine.map(ends_its_first_executor, [0, 1, 2, 3], engine.broadcast(None))
         assert sorted(outcomes) == [(0, 0), (1, 1), (2, 4), (3, 9)]
 
-    def test_executors_lost_again_and_again_are_a_transient_error(self, engine: SparkEngine) -> None:
+    def test_executors_lost_again_and_again_are_given_up(self, engine: SparkEngine) -> None:
         def ends_its_executor(item, _):
             import os
             import signal
@@ -108,6 +108,6 @@ class TestSparkCluster(EngineParity):
             os.kill(executor_of(os.getppid()), signal.SIGKILL)
             return item
 
-        with pytest.raises(TransientError, match="a group of shards: 2 workers died while they worked on it"):
+        with pytest.raises(StageError, match="a group of shards: 2 workers died while they worked on it"):
             list(engine.map(ends_its_executor, [0], engine.broadcast(None)))
         assert dict(engine.map(lambda item, _: -item, [1, 2], engine.broadcast(None))) == {0: -1, 1: -2}

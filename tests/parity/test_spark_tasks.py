@@ -97,7 +97,7 @@ def test_an_error_that_never_heals_comes_back_as_it_is(engine: SparkEngine, tmp_
     with pytest.raises(TransientError) as caught:
         work(engine, never_heals)
     assert (caught.value.message, caught.value.hint) == ("throttled", "Wait.")
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_any_other_error_is_a_stage_error_with_cause_and_shard(engine: SparkEngine) -> None:
@@ -124,16 +124,17 @@ def test_a_worker_that_dies_once_is_replaced(engine: SparkEngine) -> None:
 
 
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV])
-def test_workers_that_die_again_and_again_are_a_transient_error(engine: SparkEngine, death: signal.Signals) -> None:
+def test_workers_that_die_again_and_again_are_given_up(engine: SparkEngine, death: signal.Signals) -> None:
     def dies(item, _):
         if item == 3:
             os.kill(os.getpid(), death)
             time.sleep(10)
         return item
 
-    with pytest.raises(TransientError, match="4 workers died while they worked on it") as caught:
+    with pytest.raises(StageError, match="3 workers died while they worked on it") as caught:
         work(engine, dies)
-    assert "memory" in caught.value.hint
+    assert ("Segmentation fault" in caught.value.message) == (death == signal.SIGSEGV)
+    assert ("memory" in caught.value.hint) == (death == signal.SIGKILL)
     assert work(engine, lambda item, _: item, [7]) == {0: 7}
 
 
@@ -178,19 +179,19 @@ def test_an_interrupt_cancels_the_job(engine: SparkEngine, tmp_path: Path) -> No
 
 def test_settings_are_visible(engine: SparkEngine) -> None:
     facts = engine.describe()
-    assert facts["scheduler"] == "local[2,4]"
-    assert facts["task_max_failures"] == 4
+    assert facts["scheduler"] == "local[2,3]"
+    assert facts["task_max_failures"] == 3
     assert facts["spark"] == SparkContext.getOrCreate().version
 
 
 def test_an_existing_session_is_used_and_left_alone(engine: SparkEngine) -> None:
     with SparkEngine() as second:
         assert work(second, lambda item, value: (item, value), [5]) == {0: (5, "value")}
-        assert second.describe()["scheduler"] == "local[2,4]"
+        assert second.describe()["scheduler"] == "local[2,3]"
     assert work(engine, lambda item, _: item, [6]) == {0: 6}
     with (
         SparkEngine(scheduler="local[7]") as third,
-        pytest.raises(InputError, match=r"session on local\[2,4\] already"),
+        pytest.raises(InputError, match=r"session on local\[2,3\] already"),
     ):
         third.broadcast(None)
 

@@ -70,9 +70,9 @@ def test_missing_java_is_said_before_anything_starts(
 @pytest.mark.parametrize(
     ("given", "used"),
     [
-        ("local", "local[1,4]"),
-        ("local[2]", "local[2,4]"),
-        ("local[*]", "local[*,4]"),
+        ("local", "local[1,3]"),
+        ("local[2]", "local[2,3]"),
+        ("local[*]", "local[*,3]"),
         ("local[3,1]", "local[3,1]"),
         ("spark://host:7077", "spark://host:7077"),
         ("spark://one:7077,two:7077", "spark://one:7077,two:7077"),
@@ -111,7 +111,7 @@ def test_workers_and_a_master_exclude_each_other() -> None:
         SparkEngine(workers=0)
 
 
-@pytest.mark.parametrize("master", ["local[2,4]", "spark://host:7077", "yarn"])
+@pytest.mark.parametrize("master", ["local[2,3]", "spark://host:7077", "yarn"])
 def test_tasks_are_single_threads_on_every_master(master: str) -> None:
     settings = driver_settings(master, verbose=False, overrides={"spark.task.maxFailures": "2"})
     assert settings["spark.executorEnv.OMP_NUM_THREADS"] == "1"
@@ -124,7 +124,7 @@ def test_tasks_are_single_threads_on_every_master(master: str) -> None:
 
 def test_nothing_starts_before_there_is_work() -> None:
     engine = SparkEngine(workers=3)
-    assert engine.describe() == {"scheduler": "local[3,4]"}
+    assert engine.describe() == {"scheduler": "local[3,3]"}
     engine.close()
 
 
@@ -133,7 +133,7 @@ def test_scratch_files_of_a_local_driver_go_where_python_puts_its_own(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)  # where Python remembers what TMPDIR was
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    settings = driver_settings("local[2,4]", verbose=False, overrides={})
+    settings = driver_settings("local[2,3]", verbose=False, overrides={})
     assert settings["spark.local.dir"] == str(tmp_path)
     assert f'"-Djava.io.tmpdir={tmp_path}"' in settings["spark.driver.defaultJavaOptions"]
     assert "spark.local.dir" not in driver_settings("spark://host:7077", verbose=False, overrides={})
@@ -150,7 +150,7 @@ FOREIGN = {
 
 
 def test_a_local_driver_is_the_installed_pyspark_whatever_the_variables_say() -> None:
-    assert launch_variables("local[2,4]", FOREIGN) == {
+    assert launch_variables("local[2,3]", FOREIGN) == {
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_CONF_DIR": None,
