@@ -71,10 +71,11 @@ class PhotoProcess:
         self._from = _connection(self._process.stdout, readable=True)
         facts = {"recipe": model.recipe, "seconds": self._limits.seconds, "memory": self._limits.memory}
         try:
-            self._to.send_bytes(json.dumps(facts).encode())
-            self._to.send_bytes(model.content)
+            with contextlib.suppress(OSError):  # it has ended: how, is found out below
+                self._to.send_bytes(json.dumps(facts).encode())
+                self._to.send_bytes(model.content)
             answer = self._answer(_START_SECONDS)
-        except (PhotoProcessError, OSError) as error:
+        except PhotoProcessError as error:
             self.close()
             log.seek(0)
             lines = log.read().decode(errors="replace").strip().splitlines()
