@@ -18,6 +18,7 @@ from engines.base import Engine, Progress
 from engines.core import tables
 from engines.core.compare.outputs import RESULT_TOLERANCE
 from engines.core.errors import InputError
+from engines.core.index.catalog import Catalog, find_entries
 from engines.core.networks.model import read_model
 from engines.core.output import RunRecord, pca_key
 from engines.core.reduce.pca import load_pca
@@ -67,7 +68,9 @@ def compare_published(engine: Engine, output: str, record: RunRecord, images: in
     pca = load_pca(storage.read(pca_key(record.pca)))
     rows = sample_rows(output, record, images)
     chunks = [rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK)]
-    tasks = [RecomputeTask(record.source, [row.path for row in chunk]) for chunk in chunks]
+    catalog = Catalog.load(storage.read(record.catalog))
+    entries = find_entries(output, catalog, (row.path for row in rows))
+    tasks = [RecomputeTask(record.source, [entries[row.path] for row in chunk]) for chunk in chunks]
     computed: dict[int, list[Float32 | str]] = {}
     done = 0
     engine.on_progress(Progress("recheck", done, len(rows)))

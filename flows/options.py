@@ -41,10 +41,11 @@ class Option:
 Source = Annotated[
     str,
     Option(
-        "Folder or URL (file://, s3://) of the images; the label of an image is the name of its parent folder.",
+        "Folder or URL (file://, s3://) of the images, or archives of them (.tar, .zip, .parquet), such as "
+        "'photos-{0000..0099}.tar'; the label of an image is the name of its parent folder.",
         metavar="SOURCE",
         argument=True,
-        examples=("/data/fruits", "s3://bucket/photos"),
+        examples=("/data/fruits", "s3://bucket/photos", "s3://bucket/photos-{0000..0099}.tar"),
     ),
 ]
 Output = Annotated[

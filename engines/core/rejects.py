@@ -5,6 +5,9 @@ from __future__ import annotations
 REASONS = {
     "empty": "the file has no bytes",
     "dangling_link": "a symbolic link to a file that does not exist",
+    "unsafe_name": "a member of an archive whose name leads out of it",
+    "archive_bomb": "a member of an archive that would unpack to far more than it takes",
+    "unreadable_member": "a member of an archive that is damaged, encrypted, or stored in a way that is not known",
     "not_an_image": "no known image format",
     "unsupported_format": "a format that is known but not decoded",
     "too_large": "too many pixels, or more memory to decode than one image may take",

@@ -26,6 +26,9 @@ CATALOG = _schema(
     ("version", pa.string()),
     ("shard", pa.string()),
 )
+OFFSET = pa.field("offset", pa.int64(), nullable=False)
+"""A column of the catalogs of archives that have no directory of their own, see `Entry.offset`."""
+
 REJECTS = _schema(("path", pa.string()), ("label", pa.string()), ("reason", pa.string()), ("detail", pa.string()))
 RESULTS = _schema(("path", pa.string()), ("label", pa.string()), ("pcaFeatures", pa.list_(pa.float32())))
 TRANSFORMED = pa.schema(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from engines.core.errors import InputError
 from engines.core.sources import Entry, Source, open_source
+from engines.core.sources.files import Files
 from engines.core.storage import is_folder, normalize_location, open_storage
 
 
@@ -41,7 +42,7 @@ def find_photos(place: str, glob: str) -> Iterator[Photo]:
     for entry in source.list():
         files += 1
         key = source.key(entry.path)
-        if fnmatch.fnmatchcase(key if "/" in glob else key.rsplit("/", 1)[-1], glob):
+        if not source.names_tell or fnmatch.fnmatchcase(key if "/" in glob else key.rsplit("/", 1)[-1], glob):
             source.check_entry(entry)
             found = True
             yield Photo(source, entry)
@@ -64,7 +65,9 @@ def single_photo(place: str) -> Photo:
 
 
 def _single(location: str) -> Photo | None:
-    """The photo at `location`, or None if it is a folder or a prefix."""
+    """The photo at `location`, or None if it is a folder, a prefix or an archive."""
+    if not isinstance(open_source(location), Files):
+        return None
     parent, _, name = location.rpartition("/")
     if is_folder(location):
         if os.path.isdir(location):

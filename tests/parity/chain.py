@@ -91,6 +91,20 @@ def run_chain(
     return Run(output, fitted, projected, model.fingerprint, indexed, featurized)
 
 
+def run_featurize(engine: Engine, source: str, output: Path, model: Model, *, shard_size: int) -> FeaturizeReport:
+    """The first two stages."""
+    indexed = engine.index(IndexRequest(source, str(output), "*.jpg", shard_size=shard_size))
+    publish_model(model, str(output))
+    return engine.featurize(FeaturizeRequest(source, str(output), indexed.catalog, model.fingerprint))
+
+
+def labelled_features(output: Path) -> list[tuple[str, bytes]]:
+    """The labels of an output with the bits of their features, in an order that no name has a part in."""
+    table = ds.dataset(output / "features", format="parquet").to_table()
+    matrix = tables.to_matrix(table["features"])
+    return sorted((label, row.tobytes()) for label, row in zip(table["label"].to_pylist(), matrix, strict=True))
+
+
 MADE_UP = "0123456789abcdef"
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from engines.core.networks.model import Model
 from engines.core.sample_photos import encode_photo
-from tests.conftest import TEST_DATA
-from tests.parity.chain import Run, SequentialEngine, run_chain, run_fit
+from tests.archives import KINDS, photos_of
+from tests.conftest import TEST_DATA, write_photos
+from tests.parity.chain import Run, SequentialEngine, labelled_features, run_chain, run_featurize, run_fit
 
 COMPONENTS = 128
 SHARD_SIZE = 24
@@ -69,6 +70,27 @@ def odd_reference(odd_source: Path, model: Model, tmp_path_factory: pytest.TempP
     """The odd files through the sequential engine."""
     output = tmp_path_factory.mktemp("odd-reference") / "output"
     return run_chain(SequentialEngine(), odd_source, output, model, components=4, shard_size=8)
+
+
+@dataclass(frozen=True)
+class Archived:
+    """The same 15 files in archives of every kind, and the features that the sequential engine makes of the folder."""
+
+    locations: dict[str, str]
+    features: list[tuple[str, bytes]]
+
+
+@pytest.fixture(scope="session")
+def archived(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Archived:
+    folder = write_photos(tmp_path_factory.mktemp("archived") / "photos", images=12, classes=3)
+    for number, place in enumerate(sorted(folder.iterdir())):
+        whole = next(iter(place.iterdir())).read_bytes()
+        (place / "9.jpg").write_bytes((b"", whole[: len(whole) // 2], b"no image")[number])
+    photos = photos_of(folder)
+    locations = {kind: str(write(tmp_path_factory.mktemp(kind), photos)) for kind, write in KINDS.items()}
+    output = tmp_path_factory.mktemp("archived-reference") / "output"
+    run_featurize(SequentialEngine(), str(folder), output, model, shard_size=8)
+    return Archived(locations, labelled_features(output))
 
 
 class FitReferences:

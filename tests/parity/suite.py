@@ -24,8 +24,17 @@ from engines.core.errors import InputError
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.reduce.pca import load_pca
-from tests.parity.chain import Run, bytes_of, made_up_features, run_chain, run_fit, tables_of
-from tests.parity.conftest import COMPONENTS, SHARD_SIZE, FitReferences, Images
+from tests.parity.chain import (
+    Run,
+    bytes_of,
+    labelled_features,
+    made_up_features,
+    run_chain,
+    run_featurize,
+    run_fit,
+    tables_of,
+)
+from tests.parity.conftest import COMPONENTS, SHARD_SIZE, Archived, FitReferences, Images
 
 TOLERANCE = 5e-5
 """Largest difference to scikit-learn, relative to the largest value of each component; float32 alone rounds 6e-8."""
@@ -206,6 +215,19 @@ class EngineParity:
             assert schema.equals(pq.read_schema(odd_reference.output / name), check_metadata=True), name
             seen.add(name.parts[0])
         assert seen == set(SCHEMAS)
+
+    def test_archives_give_the_bits_of_their_photos_in_a_folder(
+        self, engine: Engine, archived: Archived, model: Model, tmp_path: Path
+    ) -> None:
+        for kind, source in archived.locations.items():
+            output = tmp_path / kind
+            report = run_featurize(engine, source, output, model, shard_size=8)
+            assert report.rejected == {"empty": 1, "not_an_image": 1, "truncated": 1}, kind
+            assert labelled_features(output) == archived.features, kind
+            before = bytes_of(output)
+            again = run_featurize(engine, source, output, model, shard_size=8)
+            assert again.reused == again.listed == 15, kind
+            assert bytes_of(output) == before, kind
 
     def test_second_run_reuses_everything(self, engine: Engine, run: Run, images: Images, model: Model) -> None:
         before = bytes_of(run.output)

@@ -87,7 +87,7 @@ class TestWhatTheStagesRefuse:
     def test_an_empty_source(self, served_fruits: CommandLine, tmp_path: Path) -> None:
         (tmp_path / "source" / "empty class").mkdir(parents=True)
         outcome = served_fruits.run(tmp_path / "source", tmp_path / "output", "random")
-        outcome.assert_refused("has no files", "Name the folder that holds the class folders.")
+        outcome.assert_refused("has no files", "Name the folder with the class folders")
 
     def test_a_glob_that_matches_nothing(self, served_fruits: CommandLine, source: Path, tmp_path: Path) -> None:
         outcome = served_fruits.run(source, tmp_path / "output", "random", "--glob", "*.Jpg")

@@ -71,7 +71,7 @@ class TestLocations:
 
     def test_a_source_that_is_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match="is not a folder"):
+        with pytest.raises(InputError, match="is neither a folder nor a known archive"):
             check_locations(str(tmp_path / "file"), str(tmp_path / "output"))
 
     @pytest.mark.parametrize("output", ["", "output", "class/output"])

@@ -15,10 +15,11 @@ import functools
 import hashlib
 import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engines.core import tables
 from engines.core.errors import ContractError, InputError
@@ -127,7 +128,10 @@ def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
             [entry.version for entry, _ in rows],
             [shard for _, shard in rows],
         ]
-        content = tables.to_parquet(pa.table(columns, schema=tables.CATALOG))
+        table = pa.table(columns, schema=tables.CATALOG)
+        if any(entry.offset >= 0 for entry, _ in rows):
+            table = table.append_column(tables.OFFSET, [[entry.offset for entry, _ in rows]])
+        content = tables.to_parquet(table)
         part = catalog_part_key(hashlib.sha256(content).hexdigest())
         target.write(part, content)
         offset = 0
@@ -167,8 +171,22 @@ def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
     rows = _read_part(output, shard.part).slice(shard.offset, shard.count)
     if rows.num_rows != shard.count or set(rows["shard"].to_pylist()) != {shard.id}:
         raise ContractError(f"{shard.part} does not hold shard {shard.id}", "The output was changed: use another one.")
-    names = ("path", "label", "size", "version")
-    return [Entry(*values) for values in zip(*(rows[name].to_pylist() for name in names), strict=True)]
+    return _entries(rows)
+
+
+def find_entries(output: str, catalog: Catalog, paths: Iterable[str]) -> dict[str, Entry]:
+    """The entries of these paths, by path. Memory: these, and one part of the catalog."""
+    wanted = pa.array(sorted(set(paths)), pa.string())
+    found: dict[str, Entry] = {}
+    for part in dict.fromkeys(shard.part for shard in catalog.shards):
+        rows = tables.from_parquet(open_storage(output).read(part))
+        found |= {entry.path: entry for entry in _entries(rows.filter(pc.is_in(rows["path"], value_set=wanted)))}
+    return found
+
+
+def _entries(rows: pa.Table) -> list[Entry]:
+    names = [name for name in ("path", "label", "size", "version", "offset") if name in rows.column_names]
+    return [Entry(**row) for row in rows.select(names).to_pylist()]
 
 
 @dataclass(slots=True)
@@ -183,7 +201,7 @@ def _matching(source: Source, glob: str, left_out: _LeftOut) -> Iterator[Entry]:
     for entry in source.list():
         key = source.key(entry.path)
         name = key if "/" in glob else key.rsplit("/", 1)[-1]
-        if fnmatch.fnmatchcase(name, glob):
+        if fnmatch.fnmatchcase(name, glob) or (glob == DEFAULT_GLOB and not source.names_tell):
             source.check_entry(entry)
             yield entry
         else:

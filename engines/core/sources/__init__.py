@@ -9,11 +9,14 @@ import functools
 
 from engines.core.sources.base import Entry, Source
 from engines.core.sources.files import Files
+from engines.core.sources.parquet import Parquet
+from engines.core.sources.tar import Tar
+from engines.core.sources.zip import Zip
 from engines.core.storage import normalize_location
 
 __all__ = ["SOURCES", "Entry", "Source", "open_source"]
 
-SOURCES: tuple[type[Source], ...] = (Files,)
+SOURCES: tuple[type[Source], ...] = (Tar, Zip, Parquet, Files)
 """The kinds of sources, each asked in turn whether it reads a location. Files take all that is left."""
 
 

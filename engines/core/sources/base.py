@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -19,6 +19,7 @@ class Entry:
     `version` changes with the content; it and `size` are what a listing says, and not known of a row of the results.
     `split`: such as train or test, "" for none. `columns`: what else is known of the photo, by name; of an entry that a
     source lists, what the source itself knows (see `Source.columns`), of one of a catalog, what the run keeps.
+    `offset`: where its bytes begin in an archive that has no directory of its own, -1 elsewhere and where not known.
     """
 
     path: str
@@ -27,17 +28,21 @@ class Entry:
     version: str = ""
     split: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    offset: int = -1
 
 
 class Source(ABC):
     """Photos at one location. A kind of source is one file beside this one, and a row in `engines.core.sources`."""
 
+    names_tell: ClassVar[bool] = True
+    """Whether the name of an entry tells if it is a photo; else all are, whatever they are called."""
+
     def __init__(self, location: str) -> None:
         self.location = location
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def accepts(location: str) -> bool:
+    def accepts(cls, location: str) -> bool:
         """Whether this kind reads what lies at the normalized `location`; nothing is opened for it."""
 
     @abstractmethod

@@ -10,12 +10,14 @@ from engines.core.rejects import RejectedImageError
 from engines.core.sources.base import Entry, Source
 from engines.core.storage import DANGLING_LINK, is_folder, open_storage
 
+_OR = ", or archives: .tar (not compressed), .zip, .parquet"
+
 
 class Files(Source):
     """A folder, or a URL such as `s3://bucket/prefix`."""
 
-    @staticmethod
-    def accepts(location: str) -> bool:  # noqa: ARG004 - whatever no other kind reads
+    @classmethod
+    def accepts(cls, location: str) -> bool:  # noqa: ARG003 - whatever no other kind reads
         """See Source."""
         return True
 
@@ -23,8 +25,8 @@ class Files(Source):
         """See Source."""
         if is_folder(self.location):
             if not os.path.isdir(self.location):
-                what = "is not a folder" if os.path.exists(self.location) else "does not exist"
-                raise InputError(f"the source {self.location} {what}", "Name the folder that holds the class folders.")
+                what = "is neither a folder nor a known archive" if os.path.exists(self.location) else "does not exist"
+                raise InputError(f"the source {self.location} {what}", f"Name the folder with the class folders{_OR}.")
             return
         try:
             next(open_storage(self.location).list(), None)
@@ -59,8 +61,8 @@ class Files(Source):
     def nothing_there(self) -> InputError:
         """See Source."""
         if is_folder(self.location):
-            return InputError(f"{self.location} has no files", "Name the folder that holds the class folders.")
-        return InputError(f"nothing is stored below {self.location}", "Check the bucket and the prefix.")
+            return InputError(f"{self.location} has no files", f"Name the folder with the class folders{_OR}.")
+        return InputError(f"nothing is stored below {self.location}", f"Check the bucket and the prefix{_OR}.")
 
 
 def label_of(key: str) -> str:

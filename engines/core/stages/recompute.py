@@ -21,10 +21,10 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class RecomputeTask:
-    """Some photos to compute again, by their paths."""
+    """Some photos to compute again."""
 
     source: str
-    paths: list[str]
+    entries: list[Entry]
 
 
 def recompute(task: RecomputeTask, value: tuple[Model, Pca]) -> list[Float32 | str]:
@@ -32,8 +32,7 @@ def recompute(task: RecomputeTask, value: tuple[Model, Pca]) -> list[Float32 | s
     model, pca = value
     source = open_source(task.source)
     outcomes: list[Float32 | str] = []
-    entries = [Entry(path, "") for path in task.paths]
-    for content in read_ahead(source.read, entries, _READ_AHEAD):
+    for content in read_ahead(source.read, task.entries, _READ_AHEAD):
         if isinstance(content, Exception):
             raise content
         try:

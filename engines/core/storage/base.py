@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from engines.core.errors import StorageError
+
 DANGLING_LINK = "dangling-link"
 """The `version` of a symbolic link that points nowhere: listed, so that it is counted, but never readable."""
 
@@ -49,6 +51,17 @@ class Storage(ABC):
         """The whole object. Raises StorageError (gone, forbidden) or TransientError (may heal)."""
 
     @abstractmethod
+    def stat(self, key: str) -> StoredObject | None:
+        """The object as `list` has it; None if there is none."""
+
+    @abstractmethod
+    def read_range(self, key: str, start: int, length: int, version: str = "") -> bytes:
+        """The bytes from `start`, fewer than `length` where the object ends before.
+
+        Raises StorageError if the object is not `version` (as listed) any more, where one is given.
+        """
+
+    @abstractmethod
     def open(self, key: str) -> IO[bytes]:
         """A seekable binary file of the object, for readers that need only a part of it."""
 
@@ -63,3 +76,8 @@ class Storage(ABC):
     @abstractmethod
     def check_writable(self) -> None:
         """Raise InputError unless an object can be written now."""
+
+
+def changed(uri: str) -> StorageError:
+    """The error for an object that is not what was listed."""
+    return StorageError(f"{uri} has changed since it was listed", "Run again: what did not change is kept.")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from engines.core.errors import InputError, StorageError
-from engines.core.storage.base import DANGLING_LINK, Storage, StoredObject
+from engines.core.storage.base import DANGLING_LINK, Storage, StoredObject, changed
 
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP)
 
@@ -36,6 +36,27 @@ class FolderStorage(Storage):
         try:
             with open(self.uri(key), "rb") as file:
                 return file.read()
+        except OSError as error:
+            raise _from_os_error(error, self.uri(key)) from error
+
+    def stat(self, key: str) -> StoredObject | None:
+        """See Storage."""
+        try:
+            status = os.stat(self.uri(key))
+        except OSError as error:
+            if error.errno in (*_LEADS_NOWHERE, errno.ENOTDIR):
+                return None
+            raise _from_os_error(error, self.uri(key)) from error
+        return _stored(key, status) if stat.S_ISREG(status.st_mode) else None
+
+    def read_range(self, key: str, start: int, length: int, version: str = "") -> bytes:
+        """See Storage."""
+        try:
+            with open(self.uri(key), "rb") as file:
+                if version and _stored(key, os.fstat(file.fileno())).version != version:
+                    raise changed(self.uri(key))
+                file.seek(start)
+                return file.read(length)
         except OSError as error:
             raise _from_os_error(error, self.uri(key)) from error
 
@@ -108,7 +129,11 @@ def _walk(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[Stor
                 yield StoredObject(prefix + name, 0, DANGLING_LINK)
             continue  # or it was removed while the folder was being listed
         if stat.S_ISREG(status.st_mode):  # a pipe or device is no file: reading it may never end
-            yield StoredObject(prefix + name, status.st_size, str(status.st_mtime_ns))
+            yield _stored(prefix + name, status)
+
+
+def _stored(key: str, status: os.stat_result) -> StoredObject:
+    return StoredObject(key, status.st_size, str(status.st_mtime_ns))
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,12 +8,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from engines.core.errors import FruitsError, InputError, StorageError
 from engines.core.storage.aws import S3Access, s3_access
-from engines.core.storage.base import Storage, StoredObject
+from engines.core.storage.base import Storage, StoredObject, changed
 from engines.core.storage.locations import why_unreadable
 from engines.core.storage.s3_listing import list_bucket
 from engines.core.storage.store_errors import first_line, translated, unreadable_name
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 
@@ -38,8 +39,7 @@ class ObjectStorage(Storage):
         with translated(self.uri(prefix) if prefix else self.url):
             for batch in obstore.list(self._store, prefix or None):
                 for meta in batch:
-                    version = meta["e_tag"] or meta["last_modified"].isoformat()
-                    item = StoredObject(meta["path"], meta["size"], version.strip('"'))
+                    item = StoredObject(meta["path"], meta["size"], _version(meta))
                     # Consoles make empty objects `folder/` in place of folders; obstore strips their slash.
                     if former and (former.size or not item.key.startswith(f"{former.key}/")):
                         yield former
@@ -59,6 +59,33 @@ class ObjectStorage(Storage):
         self.check_key(key)
         with translated(self.uri(key)):
             return bytes(obstore.get(self._store, key).bytes())
+
+    def stat(self, key: str) -> StoredObject | None:
+        """See Storage."""
+        import obstore
+
+        self.check_key(key)
+        with translated(self.uri(key)):
+            try:
+                meta = obstore.head(self._store, key)
+            except FileNotFoundError:
+                return None
+        return StoredObject(key, meta["size"], _version(meta))
+
+    def read_range(self, key: str, start: int, length: int, version: str = "") -> bytes:
+        """See Storage."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        self.check_key(key)
+        options: Any = {"range": (start, start + length)}
+        if version and ":" not in version:  # else it is a time, as of a store without ETags
+            options["if_match"] = f'"{version}"'
+        with translated(self.uri(key)):
+            try:
+                return bytes(obstore.get(self._store, key, options=options).bytes())
+            except PreconditionError:
+                raise changed(self.uri(key)) from None
 
     def open(self, key: str) -> IO[bytes]:
         """See Storage."""
@@ -123,6 +150,11 @@ class ObjectStorage(Storage):
             self.write(".write-check", b"")
         except FruitsError as error:
             raise InputError(f"the output {self.url} cannot be written: {error.message}", error.hint) from error
+
+
+def _version(meta: ObjectMeta) -> str:
+    version = meta["e_tag"] or meta["last_modified"].isoformat()
+    return version.strip('"')
 
 
 class _RawReader(io.RawIOBase):
