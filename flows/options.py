@@ -304,6 +304,27 @@ class SimilarSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """An output to serve, and what clients may do."""
+
+    output: Published = ""
+    host: Annotated[
+        str,
+        Option(
+            "The address to listen at; 0.0.0.0 for phones on the same network. There are no accounts: whoever reaches "
+            "it may use it.",
+            metavar="ADDRESS",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[int, Option("The port; 0 for any that is free.", minimum=0)] = 8000
+    workers: Annotated[int, Option("Processes, each with all rows in memory.", minimum=1)] = 1
+    threads: Annotated[int | None, Option("Photos at once in a process; all cores by default.", minimum=1)] = None
+    max_upload: Annotated[int, Option("Megabytes of a photo.", metavar="MB", minimum=1)] = 20
+    rate: Annotated[int, Option("Photos a minute of one client; limited in each process.", minimum=1)] = 120
+    arithmetic: Arithmetic = "exact"
+
+
+@dataclass(frozen=True, slots=True)
 class ShowSettings:
     """An output to show."""
 

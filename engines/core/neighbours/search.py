@@ -66,7 +66,7 @@ class NearestSearch:
         """Take in the next rows, float32[n, d]."""
         for start in range(0, len(rows), _ROWS_PER_BLOCK):
             block = rows[start : start + _ROWS_PER_BLOCK].astype(np.float64)
-            norms = _sums(block**2)
+            norms = _norms(block)
             for first in range(0, len(self._queries), _QUERIES_PER_BLOCK):
                 self._add(block, norms, slice(first, first + _QUERIES_PER_BLOCK))
             self._added += len(block)
@@ -78,7 +78,7 @@ class NearestSearch:
 
     def _add(self, block: Float64, norms: Float64, part: slice) -> None:
         queries = self._queries[part].astype(np.float64)
-        query_norms = _sums(queries**2)
+        query_norms = _norms(queries)
         rough = queries @ block.T
         rough *= -2.0
         rough += query_norms[:, np.newaxis]
@@ -111,6 +111,12 @@ class NearestSearch:
         first = np.searchsorted(every_query[order], np.arange(count))
         kept = order[first[:, np.newaxis] + np.arange(k)]
         self._squares[part], self._rows[part] = every_square[kept], every_row[kept]
+
+
+def _norms(values: Float64) -> Float64:
+    """The squared length of each row, float64[n]: as rough as the product they are added to."""
+    norms: Float64 = np.einsum("ij,ij->i", values, values)
+    return norms
 
 
 def _sums(values: Float64) -> Float64:
