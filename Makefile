@@ -42,6 +42,7 @@ java:
 test: setup java ## Run the unit tests, the parity tests on Spark 3.5, and what of the EMR engines runs no Spark.
 	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/aws -m "not emr_runs"
 	$(PYTEST) tests/parity
+	$(PYTEST) tests/chaos/test_dask.py -m "not long"
 
 setup-spark40: $(filter .tools/%,$(UV))
 	@$(SPARK40) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark40
@@ -56,6 +57,9 @@ test-aws: setup setup-spark40 java ## The EMR engines against a stand-in that ch
 
 test-e2e: setup ## Deployments on a real Prefect server with a real worker.
 	$(PYTEST) tests/e2e
+
+test-chaos: setup java ## Kill, fill, cut and starve runs on every engine; what is left must be whole, or one clear error.
+	FRUITS_CHAOS_POINTS=20 $(PYTEST) tests/chaos
 
 test-wheel: setup ## Install the wheel on each Python that is here, run the demo, a Dask cluster, and the image's steps.
 	$(PYTEST) tests/wheel

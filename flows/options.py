@@ -325,6 +325,16 @@ class ServeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """A shard to list."""
+
+    output: Published = ""
+    shard: Annotated[
+        str, Option("The shard's id, or how it begins, as errors and files name it.", metavar="ID", argument=True)
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ShowSettings:
     """An output to show."""
 

@@ -1,36 +1,100 @@
-"""Python imports this first where its folder is on PYTHONPATH: there, photos do what their last bytes say.
+"""Python imports this first where its folder is on PYTHONPATH: processes of a run then come to harm where a test says.
 
-No photo is known that crashes Pillow. This stands in for one, in every process that decodes.
+- A photo does what its last bytes say, wherever it is decoded: no photo is known that crashes Pillow.
+- FRUITS_CHAOS_TRACE names a file that gets a line for each step of the storage: the role of the process, the step, the
+  key. Roles: `driver`, the first process; `worker`, any other.
+- FRUITS_CHAOS has a JSON object: at the step `number` (from 0) of those that `role` takes and `pattern` matches, the
+  `victim` is killed, once in all: `itself`, or the `executor`, the JVM whose Python worker it is. FRUITS_CHAOS_ONCE
+  names the file that says that it was.
 """
 
+import json
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 
 from engines.core.networks import images
+from engines.core.storage import folder
 
 _decode = images.decode
 
 
-def _do(content: bytes) -> None:
+def _harm(content: bytes) -> None:
     if content.endswith(b"HOSTILE: crash"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-        time.sleep(60)
+        _kill(os.getpid(), signal.SIGSEGV)
     if content.endswith(b"HOSTILE: hang"):
         while True:
             time.sleep(60)
     if content.endswith(b"HOSTILE: eat"):
         held = np.empty(2_000_000_000, np.uint8)
-        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when there is no memory left
-        time.sleep(60)
+        _kill(os.getpid(), signal.SIGKILL)  # as the kernel does when there is no memory left
         del held
 
 
 def _decode_hostile(content: bytes, *rest: object) -> object:
-    _do(content)
+    _harm(content)
     return _decode(content, *rest)
 
 
 images.decode = _decode_hostile
+
+
+def _kill(process: int, number: signal.Signals) -> None:
+    os.kill(process, number)
+    time.sleep(600)  # where it is another one, it takes this one with it
+
+
+_driver = os.environ.setdefault("FRUITS_CHAOS_DRIVER", str(os.getpid()))
+_role = "driver" if _driver == str(os.getpid()) else "worker"
+_plan = json.loads(os.environ.get("FRUITS_CHAOS", "{}"))
+_steps = 0
+
+
+def _executor() -> int:
+    """The JVM: it started pyspark's daemon, which is this process's parent."""
+    return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _step(name: str, key: str) -> None:
+    global _steps  # noqa: PLW0603 - a counter
+    if trace := os.environ.get("FRUITS_CHAOS_TRACE"):
+        with open(trace, "a") as file:
+            file.write(f"{_role} {name} {key}\n")
+    if _plan and _plan["role"] == _role and re.search(_plan["pattern"], f"{name} {key}"):
+        if _steps == _plan["number"]:
+            try:
+                os.close(os.open(os.environ["FRUITS_CHAOS_ONCE"], os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            _kill(os.getpid() if _plan["victim"] == "itself" else _executor(), signal.SIGKILL)
+        _steps += 1
+
+
+def _stepping(name: str) -> None:
+    method = getattr(folder.FolderStorage, name)
+
+    def stepped(self: folder.FolderStorage, key: str = "", *rest: object) -> object:
+        _step(name, key)
+        return method(self, key, *rest)
+
+    setattr(folder.FolderStorage, name, stepped)
+
+
+for _name in ("read", "write", "open", "exists", "list"):
+    _stepping(_name)
+
+_replace = os.replace
+
+
+def _replace_stepped(source: str, target: str) -> None:
+    """Between the last byte of an unfinished file and its name."""
+    if ".unfinished-" in str(source):
+        _step("replace", os.path.basename(target))
+    _replace(source, target)
+
+
+folder.os.replace = _replace_stepped

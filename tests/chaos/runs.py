@@ -1,0 +1,83 @@
+"""`fruits run` in processes that come to harm, and what it made of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.photos import HOOK
+from tests.command_line import FRUITS
+from tests.parity.chain import bytes_of
+
+SHARD_SIZE = 8
+_END_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended. `steps`: what its processes did to the storage, as `role step key`."""
+
+    code: int
+    errors: str
+    steps: list[str]
+
+    def shards_begun(self) -> int:
+        """How often features of a shard were about to be written."""
+        return sum(step.startswith("worker write features/") for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Chaos:
+    """Runs of one source on one engine, each in a folder of its own below `folder`."""
+
+    source: Path
+    weights: str
+    engine: tuple[str, ...]
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, output: Path, *options: str, plan: dict[str, object] | None = None) -> Ended:
+        """Run it with a plan of FRUITS_CHAOS (see hostile/sitecustomize.py)."""
+        trace, once = (output.with_name(f"{output.name}.{name}") for name in ("trace", "once"))
+        for each in (trace, once):
+            each.unlink(missing_ok=True)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HOOK), os.environ["PYTHONPATH"]]),
+            "FRUITS_CHAOS_TRACE": str(trace),
+            "FRUITS_CHAOS_ONCE": str(once),
+            **({"FRUITS_CHAOS": json.dumps(plan)} if plan else {}),
+            **self.environment,
+        }
+        environment.pop("PREFECT_API_URL", None)
+        command = [FRUITS, "run", self.source, output, "--weights", self.weights, "--no-prefect", "--components", "8"]
+        done = subprocess.run(
+            [*map(str, command), "--shard-size", str(SHARD_SIZE), *self.engine, *options],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_END_SECONDS,
+            check=False,
+        )
+        steps = trace.read_text().splitlines() if trace.exists() else []
+        return Ended(done.returncode, done.stderr, steps)
+
+    def finish(self, output: Path, *options: str) -> Ended:
+        """Run it undisturbed; it must succeed."""
+        ended = self.run(output, *options)
+        assert ended.code == 0, ended.errors
+        return ended
+
+
+def published(output: Path) -> dict[str, str]:
+    """The sha256 of every file that readers see."""
+    return {name: digest for name, digest in bytes_of(output).items() if not os.path.basename(name).startswith(".")}
+
+
+def killed(ended: Ended) -> bool:
+    """Whether the driver was ended by the plan."""
+    return ended.code == -signal.SIGKILL

@@ -1,0 +1,14 @@
+"""A local Dask cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.suite import EngineChaos
+
+
+class TestDask(EngineChaos):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls) -> tuple[str, ...]:
+        return "--engine", "dask", "--workers", "2"
