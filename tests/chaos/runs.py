@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.photos import HOOK
@@ -38,21 +38,16 @@ class Chaos:
     weights: str
     engine: tuple[str, ...]
     folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    orders: Path
+    """The file that says what is to happen, which the workers of a cluster know from its start on."""
 
     def run(self, output: Path, *options: str, plan: dict[str, object] | None = None) -> Ended:
-        """Run it with a plan of FRUITS_CHAOS (see hostile/sitecustomize.py)."""
+        """Run it with a plan (see hostile/sitecustomize.py)."""
         trace, once = (output.with_name(f"{output.name}.{name}") for name in ("trace", "once"))
         for each in (trace, once):
             each.unlink(missing_ok=True)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HOOK), os.environ["PYTHONPATH"]]),
-            "FRUITS_CHAOS_TRACE": str(trace),
-            "FRUITS_CHAOS_ONCE": str(once),
-            **({"FRUITS_CHAOS": json.dumps(plan)} if plan else {}),
-            **self.environment,
-        }
+        self.orders.write_text(json.dumps({"trace": str(trace), "once": str(once), "plan": plan}))
+        environment = {**os.environ, **variables(self.orders), "FRUITS_CHAOS_DRIVER": "new"}
         environment.pop("PREFECT_API_URL", None)
         command = [FRUITS, "run", self.source, output, "--weights", self.weights, "--no-prefect", "--components", "8"]
         done = subprocess.run(
@@ -71,6 +66,14 @@ class Chaos:
         ended = self.run(output, *options)
         assert ended.code == 0, ended.errors
         return ended
+
+
+def variables(orders: Path) -> dict[str, str]:
+    """What a process needs to come to harm as `orders` say."""
+    return {
+        "PYTHONPATH": os.pathsep.join([str(HOOK), os.environ["PYTHONPATH"]]),
+        "FRUITS_CHAOS_FILE": str(orders),
+    }
 
 
 def published(output: Path) -> dict[str, str]:

@@ -38,10 +38,17 @@ class EngineChaos:
 
     @pytest.fixture(scope="class")
     @classmethod
+    def orders(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        orders = tmp_path_factory.mktemp("orders") / "orders.json"
+        orders.write_text("{}")
+        return orders
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def chaos(
-        cls, source: Path, weights: str, engine: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+        cls, source: Path, weights: str, engine: tuple[str, ...], orders: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> Chaos:
-        return Chaos(source, weights, engine, tmp_path_factory.mktemp("runs"))
+        return Chaos(source, weights, engine, tmp_path_factory.mktemp("runs"), orders)
 
     @pytest.fixture(scope="class")
     @classmethod

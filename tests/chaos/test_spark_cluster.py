@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.photos import armed
-from tests.chaos.runs import Chaos, Ended, published
+from tests.chaos.runs import Chaos, Ended, published, variables
 from tests.chaos.suite import STAGES, EngineChaos
 from tests.parity.processes import spark_cluster
 
@@ -16,9 +15,10 @@ from tests.parity.processes import spark_cluster
 class TestSparkCluster(EngineChaos):
     @pytest.fixture(scope="class")
     @classmethod
-    def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    def engine(cls, orders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
         with pytest.MonkeyPatch.context() as patch:
-            armed(patch)  # executors get their environment from the cluster's workers
+            for name, value in variables(orders).items():
+                patch.setenv(name, value)  # executors get their environment from the cluster's workers
             with spark_cluster(tmp_path_factory.mktemp("spark")) as master:
                 yield "--engine", "spark", "--master", master
 

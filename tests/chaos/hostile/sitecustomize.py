@@ -1,11 +1,10 @@
 """Python imports this first where its folder is on PYTHONPATH: processes of a run then come to harm where a test says.
 
 - A photo does what its last bytes say, wherever it is decoded: no photo is known that crashes Pillow.
-- FRUITS_CHAOS_TRACE names a file that gets a line for each step of the storage: the role of the process, the step, the
-  key. Roles: `driver`, the first process; `worker`, any other.
-- FRUITS_CHAOS has a JSON object: at the step `number` (from 0) of those that `role` takes and `pattern` matches, the
-  `victim` is killed, once in all: `itself`, or the `executor`, the JVM whose Python worker it is. FRUITS_CHAOS_ONCE
-  names the file that says that it was.
+- FRUITS_CHAOS_FILE names a file of JSON. Its `trace` names a file that gets a line for each step of the storage: the
+  role of the process, the step, the key. Roles: `driver`, the process that FRUITS_CHAOS_DRIVER is new to; `worker`.
+- Its `plan`: at the step `number` (from 0) of those that `role` takes and `pattern` matches, the `victim` is killed,
+  once in all: `itself`, or the `executor`, the JVM whose Python worker it is. The file `once` says that it was.
 """
 
 import json
@@ -48,10 +47,13 @@ def _kill(process: int, number: signal.Signals) -> None:
     time.sleep(600)  # where it is another one, it takes this one with it
 
 
-_driver = os.environ.setdefault("FRUITS_CHAOS_DRIVER", str(os.getpid()))
-_role = "driver" if _driver == str(os.getpid()) else "worker"
-_plan = json.loads(os.environ.get("FRUITS_CHAOS", "{}"))
+_orders = json.loads(Path(os.environ["FRUITS_CHAOS_FILE"]).read_text()) if "FRUITS_CHAOS_FILE" in os.environ else {}
+_plan = _orders.get("plan")
+_role = "worker"
 _steps = 0
+if os.environ.get("FRUITS_CHAOS_DRIVER") == "new":
+    os.environ["FRUITS_CHAOS_DRIVER"] = "known"
+    _role = "driver"
 
 
 def _executor() -> int:
@@ -61,13 +63,13 @@ def _executor() -> int:
 
 def _step(name: str, key: str) -> None:
     global _steps  # noqa: PLW0603 - a counter
-    if trace := os.environ.get("FRUITS_CHAOS_TRACE"):
-        with open(trace, "a") as file:
+    if _orders:
+        with open(_orders["trace"], "a") as file:
             file.write(f"{_role} {name} {key}\n")
     if _plan and _plan["role"] == _role and re.search(_plan["pattern"], f"{name} {key}"):
         if _steps == _plan["number"]:
             try:
-                os.close(os.open(os.environ["FRUITS_CHAOS_ONCE"], os.O_CREAT | os.O_EXCL))
+                os.close(os.open(_orders["once"], os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return
             _kill(os.getpid() if _plan["victim"] == "itself" else _executor(), signal.SIGKILL)
