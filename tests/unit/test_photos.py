@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engines.core.errors import StageError
+from engines.core.errors import InputError, StageError
 from engines.core.index.catalog import Selection, write_catalog
+from engines.core.index.shard_photos import shard_photos
 from engines.core.networks.model import Model
 from engines.core.output import rejects_key
 from engines.core.rejects import RejectedImageError
@@ -120,6 +121,18 @@ class TestShard:
         featurize_shard(plain, model)
         again = pq.read_table(os.path.join(plain.output, f"features/{model.fingerprint}-{task.shard.id}.parquet"))
         assert features.equals(again)
+
+    def test_its_photos_and_what_became_of_them_can_be_listed(self, task: ShardTask, model: Model) -> None:
+        before = shard_photos(task.output, task.shard.id[:8])
+        assert before.became == {}
+        featurize_shard(task, model)
+        found = shard_photos(task.output, task.shard.id)
+        assert [Path(photo.path).name for photo in found.photos] == [f"{view}.jpg" for view in range(6)]
+        became = [found.became[photo.path] for photo in found.photos]
+        assert became == [*["featurized"] * 4, "not_an_image: no known image format", "featurized"]
+        for unknown in ("", "zz"):
+            with pytest.raises(InputError, match="has no shard"):
+                shard_photos(task.output, unknown)
 
     def test_without_quarantine_it_fails_and_names_the_photo(
         self, task: ShardTask, model: Model, monkeypatch: pytest.MonkeyPatch
