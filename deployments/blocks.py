@@ -24,10 +24,10 @@ from pydantic import SecretStr
 from engines.core.errors import FruitsError, InputError
 from engines.emr.settings import EmrSettings, load_settings
 from flows.commands.emr import parse_settings
-from flows.options import EmrTable, Option
+from flows.options import EmrTable
 from flows.runtime.emr_block import EmrSettingsBlock
 from flows.runtime.server import check_server
-from flows.signatures import as_command
+from flows.signatures import Option, as_command
 
 
 @dataclass(frozen=True, slots=True)

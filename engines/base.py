@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar, Self
 
+from engines.core.index.labelling import Labelling
+from engines.core.index.selection import Selection
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -24,30 +27,34 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """List the images of `source` that match `glob` into shards of `shard_size`.
-
-    At most `per_class` of each label and `images` in all, see `engines.core.index.catalog.Selection`.
-    """
+    """List the images of `source` that its `selection` takes, labelled as `labelling` says, into shards."""
 
     source: str
     output: str
-    glob: str = "*.jpg"
-    per_class: int | None = None
-    shard_size: int = 512
-    images: int | None = None
+    selection: Selection = field(default_factory=Selection)
+    labelling: Labelling = field(default_factory=Labelling)
+
+    def __post_init__(self) -> None:
+        # As JSON has them, in a job.
+        if isinstance(self.selection, Mapping):
+            object.__setattr__(self, "selection", Selection(**self.selection))
+        if isinstance(self.labelling, Mapping):
+            object.__setattr__(self, "labelling", Labelling(**self.labelling))
 
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """The catalog's version and what it holds. `left_out`: files the glob did not match (`_by_case`: only by case)."""
+    """The catalog's version and what it holds, see `engines.core.index.catalog.Catalog`. `splits`: images by split."""
 
     catalog: str
     listed: int
     labels: int
     shards: int
     total_bytes: int
-    left_out: int
+    left_out: dict[str, dict[str, int]]
     left_out_by_case: int
+    splits: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +96,16 @@ class FeaturizeReport:
 
 @dataclass(frozen=True, slots=True)
 class FitRequest:
-    """Fit standardization and PCA to all features of the catalog. `components`: a number, or a share in (0, 1)."""
+    """Fit standardization and PCA to all features of the catalog, or to those of one `split`.
+
+    `components`: a number, or a share in (0, 1).
+    """
 
     output: str
     catalog: str
     fingerprint: str
     components: float
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from engines.base import (
 )
 from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.index.catalog import Selection, Shard, read_catalog, write_catalog
+from engines.core.index.catalog import Shard, read_catalog, split_named, write_catalog
+from engines.core.index.labelling import split_name
 from engines.core.networks.base import Network
 from engines.core.networks.canary import check_arithmetic
 from engines.core.networks.model import Model, publish_canary, read_canary, read_model, read_recipe
@@ -110,8 +111,7 @@ class MapEngine(Engine):
 
     def index(self, request: IndexRequest) -> IndexReport:
         """See Engine. Listing is one stream of small answers; it runs on the driver."""
-        selection = Selection(request.glob, request.per_class, request.shard_size, request.images)
-        catalog = write_catalog(request.source, request.output, selection)
+        catalog = write_catalog(request.source, request.output, request.selection, request.labelling)
         self.on_progress(Progress("index", catalog.listed, catalog.listed))
         return IndexReport(
             catalog=catalog.version,
@@ -121,6 +121,8 @@ class MapEngine(Engine):
             total_bytes=catalog.total_bytes,
             left_out=catalog.left_out,
             left_out_by_case=catalog.left_out_by_case,
+            splits={name: split.images for name, split in catalog.splits.items()},
+            remarks=catalog.remarks,
         )
 
     def featurize(self, request: FeaturizeRequest) -> FeaturizeReport:
@@ -200,16 +202,19 @@ class MapEngine(Engine):
         """See Engine. Moments are exact, so how shards are grouped is free: a group per worker."""
         network = network_of(read_recipe(request.output, request.fingerprint))
         components = check_components(request.components, network.features)
-        shards = [shard.id for shard in read_catalog(request.output, request.catalog).shards]
+        catalog = read_catalog(request.output, request.catalog)
         storage = open_storage(request.output)
-        version = _digest([RULES, request.fingerprint, components, shards])
+        facts: list[Any] = [RULES, request.fingerprint, components, [shard.id for shard in catalog.shards]]
+        if request.split is not None:
+            facts.append(split_named(request.split, catalog.splits).digest)
+        version = _digest(facts)
         folder = pca_folder(version)
         key = pca_key(folder)
         reused = storage.exists(key)
         if reused:
             pca = load_pca(storage.read(key))
         else:
-            pca = fit_pca(self._moments(request, network, shards), components)
+            pca = fit_pca(self._moments(request, network, catalog.shards), components)
             storage.write(spectrum_key(folder), tables.to_parquet(spectrum_table(pca)))
             storage.write(key, dump_pca(pca))  # last: the commit of this PCA
         return FitReport(
@@ -222,10 +227,11 @@ class MapEngine(Engine):
             unsettled=list(pca.unsettled),
         )
 
-    def _moments(self, request: FitRequest, network: Network, shards: list[str]) -> Moments:
+    def _moments(self, request: FitRequest, network: Network, shards: list[Shard]) -> Moments:
+        split = None if request.split is None else split_name(request.split)
         number = min(len(shards), self.parallelism, MAX_MOMENT_GROUPS)
         groups = [
-            MomentsTask(request.output, request.fingerprint, network.name, shards[start::number])
+            MomentsTask(request.output, request.fingerprint, network.name, shards[start::number], split)
             for start in range(number)
         ]
         self.on_progress(Progress("fit_pca", 0, number))
@@ -237,10 +243,11 @@ class MapEngine(Engine):
 
     def project(self, request: ProjectRequest) -> ProjectReport:
         """See Engine. A part per shard, numbered in the order of the catalog."""
-        shards = read_catalog(request.output, request.catalog).shards
+        catalog = read_catalog(request.output, request.catalog)
+        shards = catalog.shards
         storage = open_storage(request.output)
         network = network_of(read_recipe(request.output, request.fingerprint))
-        folder = results_folder(request.pca)
+        folder = results_folder(request.pca, catalog.described)
         keys = [result_key(folder, number, shard.id) for number, shard in enumerate(shards)]
         present = {item.key for item in storage.list(folder)}
         parts: dict[str, Part] = {
@@ -249,7 +256,7 @@ class MapEngine(Engine):
         }
         reused = sum(part.rows for part in parts.values())
         tasks = [
-            ProjectTask(request.output, request.fingerprint, shard.id, key, network.architecture, request.pca)
+            ProjectTask(request.output, request.fingerprint, shard, key, network.architecture, request.pca)
             for shard, key in zip(shards, keys, strict=True)
             if key not in present
         ]

@@ -11,13 +11,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from engines import create_engine
 from engines.base import Engine, FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
 from engines.core.contracts import check_featurized, check_projected, check_rejects
 from engines.core.errors import TransientError
+from engines.core.index.catalog import split_named
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
 from engines.core.output import RECORD, REPORT, RunRecord, publish
@@ -123,13 +124,16 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
         "index",
         f"index {source}",
         engine.index,
-        IndexRequest(source, output, settings.glob, settings.per_class, settings.shard_size, settings.images),
+        IndexRequest(source, output, replace(settings.selection, shard_size=settings.shard_size), settings.labelling),
     )
     clock.lap("index")
     images = f"{indexed.listed:,} images"
     LOGGER.info("%s of %s classes in %s shards", images, f"{indexed.labels:,}", f"{indexed.shards:,}")
+    for remark in indexed.remarks:
+        LOGGER.warning("%s", remark)
     if settings.components >= 1:
-        check_enough_images(indexed.listed, settings.components)
+        fitted_to = indexed.listed if settings.fit_split is None else split_named(settings.fit_split, indexed.splits)
+        check_enough_images(fitted_to, settings.components)
     model = call("model", f"model {os.path.basename(settings.weights)}", put_model, settings)
     clock.lap("model")
     featurized = call(
@@ -158,12 +162,13 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
     check_featurized(featurized.listed, featurized.featurized, rejected)
     check_featurized(indexed.listed, featurized.featurized, rejected)
     check_rejects(featurized.listed, featurized.rejected, settings.max_rejects, output)
-    check_enough_images(featurized.featurized, settings.components)
+    if settings.fit_split is None:
+        check_enough_images(featurized.featurized, settings.components)
     fitted = call(
         "fit_pca",
         f"fit PCA to {featurized.featurized:,} images",
         engine.fit_pca,
-        FitRequest(output, indexed.catalog, model.fingerprint, settings.components),
+        FitRequest(output, indexed.catalog, model.fingerprint, settings.components, settings.fit_split),
     )
     clock.lap("fit_pca")
     projected = call(

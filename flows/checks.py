@@ -11,11 +11,14 @@ from platformdirs import user_cache_path
 from engines import engine_row
 from engines.core.contracts import check_locations, check_max_rejects
 from engines.core.errors import InputError
+from engines.core.index.labelling import check_labelling, split_name
+from engines.core.index.metadata import check_metadata_file
 from engines.core.networks.canary import check_arithmetic
 from engines.core.networks.model import RUNTIMES
 from engines.core.networks.prepare import check_weights_file
 from engines.core.networks.table import network_named
 from engines.core.reduce.pca import check_components
+from engines.core.storage import is_folder
 from flows.options import RunSettings
 from flows.signatures import declared
 
@@ -54,12 +57,54 @@ def check_settings(settings: RunSettings) -> RunSettings:
             f"its workers have {', '.join(row.runtimes)} only",
             "Leave out --runtime, or choose another engine.",
         )
+    check_labelling(settings.labelling)
+    fit_split = check_fit_split(settings)
     source, output = check_locations(settings.source, settings.output)
+    metadata = check_metadata(settings.metadata, remote=row.remote)
     weights = settings.weights
     if weights not in ("imagenet", "random"):
         weights = os.path.abspath(os.path.expanduser(weights))
         check_weights_file(weights)
-    return replace(settings, source=source, output=output, components=components, weights=weights)
+    return replace(
+        settings,
+        source=source,
+        output=output,
+        components=components,
+        weights=weights,
+        glob=list(settings.selection.glob) or None,
+        exclude=list(settings.selection.exclude) or None,
+        keep_columns=list(settings.labelling.keep_columns) or None,
+        metadata=metadata,
+        fit_split=fit_split,
+    )
+
+
+def check_fit_split(settings: RunSettings) -> str | None:
+    """The name of the split to fit to. Raises InputError where photos have no splits."""
+    if settings.fit_split is None:
+        return None
+    if not settings.labelling.has_splits:
+        raise InputError(
+            f"there are no splits to fit to {settings.fit_split!r}",
+            "Say where they come from, such as --split-depth 1 for SOURCE/train/...",
+        )
+    return split_name(settings.fit_split)
+
+
+def check_metadata(location: str | None, *, remote: bool = False) -> str | None:
+    """The normalized location of the metadata. Raises InputError for a file that is not there, for jobs elsewhere too.
+
+    `remote`: the stages run on other machines.
+    """
+    if location is None:
+        return None
+    location = check_metadata_file(location)
+    if remote and is_folder(location):
+        raise InputError(
+            f"jobs on EMR cannot read {location}, a file of this machine",
+            "Put it on S3, or as metadata.csv, .jsonl or .parquet beside the photos.",
+        )
+    return location
 
 
 def check_counts(settings: object) -> None:

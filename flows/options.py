@@ -9,33 +9,27 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from engines import ENGINES
-from engines.core.index.catalog import DEFAULT_GLOB
 from engines.core.networks.canary import ARITHMETIC
 from engines.core.networks.model import RUNTIMES
 from engines.core.networks.table import DEFAULT_NETWORK, NETWORKS
+from flows.photo_options import (
+    Exclude,
+    FitSplit,
+    Glob,
+    Hidden,
+    KeepColumns,
+    LabelColumn,
+    LabelDepth,
+    LabelRegex,
+    Labels,
+    Metadata,
+    SplitColumn,
+    SplitDepth,
+    TakesPhotos,
+)
+from flows.signatures import Option
 
 MOST_COMPONENTS = max(network.features for network in NETWORKS.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What a person is told of a parameter, and what it may be.
-
-    `flags` replace the one made from the name; `argument`: given in the terminal by its place. `minimum` and `maximum`
-    are included, `above` is not. `terminal` and `form` say where it is offered. `schema`: more for the form.
-    """
-
-    help: str
-    metavar: str | None = None
-    flags: tuple[str, ...] = ()
-    argument: bool = False
-    choices: tuple[str, ...] = ()
-    examples: tuple[Any, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    above: float | None = None
-    terminal: bool = True
-    form: bool = True
 
 
 Source = Annotated[
@@ -87,14 +81,6 @@ Arithmetic = Annotated[
         "What workers on different CPUs must agree in: exact, all bits; tolerant, all but the last digits.",
         choices=ARITHMETIC,
         metavar="ARITHMETIC",
-    ),
-]
-Glob = Annotated[
-    str,
-    Option(
-        "Which file names are images; upper and lower case differ.",
-        metavar="GLOB",
-        examples=("*.jpg", "*.[jJ][pP][gG]", "Training/*/*.png"),
     ),
 ]
 PerClass = Annotated[int | None, Option("At most so many images of each class.", minimum=1)]
@@ -160,7 +146,7 @@ EmrEngine = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class RunSettings:
+class RunSettings(TakesPhotos):
     """One run of the chain. `flows.checks` says what cannot work."""
 
     source: Source = ""
@@ -171,7 +157,7 @@ class RunSettings:
     weights: Weights = "imagenet"
     runtime: Runtime = "litert"
     arithmetic: Arithmetic = "exact"
-    glob: Glob = DEFAULT_GLOB
+    glob: Glob = None
     per_class: PerClass = None
     images: Images = None
     shard_size: ShardSize = 512
@@ -183,11 +169,44 @@ class RunSettings:
     quarantine: Quarantine = True
     emr: Emr = None
     credentials: Credentials = None
+    exclude: Exclude = None
+    hidden: Hidden = False
+    labels: Labels = "folder"
+    label_depth: LabelDepth = None
+    label_regex: LabelRegex = None
+    label_column: LabelColumn = "label"
+    metadata: Metadata = None
+    keep_columns: KeepColumns = None
+    split_depth: SplitDepth = None
+    split_column: SplitColumn = None
+    fit_split: FitSplit = None
 
     @property
     def engine_settings(self) -> dict[str, Any] | None:
         """Those of the engine, as plain data; None for an engine that takes none, and for a block not read yet."""
         return self.emr if isinstance(self.emr, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class LsSettings(TakesPhotos):
+    """A source to look at: the options of a run that say what it takes."""
+
+    source: Source = ""
+    glob: Glob = None
+    exclude: Exclude = None
+    hidden: Hidden = False
+    per_class: PerClass = None
+    images: Images = None
+    labels: Labels = "folder"
+    label_depth: LabelDepth = None
+    label_regex: LabelRegex = None
+    label_column: LabelColumn = "label"
+    metadata: Metadata = None
+    keep_columns: KeepColumns = None
+    split_depth: SplitDepth = None
+    split_column: SplitColumn = None
+    credentials: Credentials = None
+    as_json: Json = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +272,9 @@ class ParityCheckSettings:
     network: Network = DEFAULT_NETWORK
     components: Components = 128
     weights: Weights = "imagenet"
-    glob: Glob = DEFAULT_GLOB
+    glob: Glob = None
+    exclude: Exclude = None
+    hidden: Hidden = False
     shard_size: ShardSize = 32
     workers: Workers = None
     output: Annotated[
@@ -286,7 +307,8 @@ class TransformSettings:
         Option("Of the rows; by default what FILE ends in, or jsonl.", choices=TABLE_FORMATS, metavar="FORMAT"),
     ] = None
     glob: Annotated[
-        str | None, Option("Which files of a folder are photos; by default those the run took.", metavar="GLOB")
+        list[str] | None,
+        Option("Which files of a folder are photos; by default those the run took. May be repeated.", metavar="GLOB"),
     ] = None
     threads: Annotated[int | None, Option("Photos at once; all cores by default.", minimum=1)] = None
     arithmetic: Arithmetic = "exact"

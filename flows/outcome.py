@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from engines.base import Engine, FeaturizeReport, FitReport, IndexReport, ProjectReport
 from engines.core.errors import InputError
 from engines.core.networks.model import Model
-from engines.core.networks.table import DEFAULT_NETWORK
 from engines.core.output import (
     Arithmetic,
     Counts,
@@ -39,8 +38,8 @@ _PARAMETERS_OF_THE_RUN = (
     "photo_memory",
     "quarantine",
 )
-_PARAMETERS_BEFORE = {"network": DEFAULT_NETWORK, "arithmetic": "exact"}
-"""What parameters were that records of before do not have."""
+_PARAMETERS_BEFORE = {each.name: each.default for each in fields(RunSettings)}
+"""What parameters were that records of before do not have: a new one leaves, by default, all as it was."""
 
 
 class Clock:
@@ -120,7 +119,7 @@ def record_of(
             projected=projected.projected,
             reused=featurized.reused,
             labels=indexed.labels,
-            left_out=indexed.left_out,
+            left_out=sum(sum(names.values()) for names in indexed.left_out.values()),
             left_out_by_case=indexed.left_out_by_case,
         ),
         rejected_by_reason=featurized.rejected,
@@ -137,5 +136,8 @@ def record_of(
         timings=timings,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         arithmetic=Arithmetic(featurized.canary, featurized.deviating, tuple(fitted.tied), tuple(fitted.unsettled)),
+        left_out=indexed.left_out,
+        splits=indexed.splits,
+        remarks=tuple(indexed.remarks),
         parts=tuple(Part(**part) for part in projected.parts),  # type: ignore[arg-type]
     )

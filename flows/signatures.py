@@ -9,9 +9,31 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from engines.core.errors import InputError
-from flows.options import Option
 
 R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """What a person is told of a parameter, and what it may be.
+
+    `flags` replace the one made from the name; `argument`: given in the terminal by its place. `minimum` and `maximum`
+    are included, `above` is not. `terminal` and `form` say where it is offered. `repeated`: a list, of which the
+    terminal takes one value at a time.
+    """
+
+    help: str
+    metavar: str | None = None
+    flags: tuple[str, ...] = ()
+    argument: bool = False
+    choices: tuple[str, ...] = ()
+    examples: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    terminal: bool = True
+    form: bool = True
+    repeated: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +78,7 @@ def as_command(*settings: type) -> Callable[[Callable[..., R]], Callable[..., R]
 
     def parameter(each: Declared) -> tuple[Any, Any]:
         option = each.option
-        kind = each.kind
+        kind = list[str] | None if option.repeated else each.kind
         choices = f" One of: {', '.join(option.choices)}." if option.choices else ""
         facts: dict[str, Any] = {"help": option.help + choices, "metavar": option.metavar}
         if kind is float and option.above is not None:

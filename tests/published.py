@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from engines.base import FeaturizeRequest, FitRequest, IndexRequest, ProjectRequest
@@ -19,7 +20,7 @@ def publish_run(
     source, output = str(source), str(output)
     engine = SequentialEngine()
     settings = RunSettings(source=source, output=output, components=components, shard_size=shard_size)
-    indexed = engine.index(IndexRequest(source, output, settings.glob, shard_size=shard_size))
+    indexed = engine.index(IndexRequest(source, output, replace(settings.selection, shard_size=shard_size)))
     publish_model(model, output)
     featurized = engine.featurize(FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
     fitted = engine.fit_pca(FitRequest(output, indexed.catalog, model.fingerprint, components))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -91,9 +91,9 @@ def spectrum_key(folder: str) -> str:
     return f"{folder}/spectrum.parquet"
 
 
-def results_folder(pca: str) -> str:
-    """The folder of the results that the PCA of this version gave."""
-    return f"results/{pca}"
+def results_folder(pca: str, described: str = "") -> str:
+    """The folder of the results that the PCA of this version gave; `described`: see `Catalog`."""
+    return f"results/{pca}-{described}" if described else f"results/{pca}"
 
 
 def result_key(folder: str, number: int, shard: str) -> str:
@@ -113,7 +113,7 @@ def job_progress_key(run: str, stage: str, attempt: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Images of a run. `left_out`: files the glob did not match (`_by_case`: only by upper or lower case).
+    """Images of a run. `left_out`: files that are none (`_by_case`: only by upper or lower case).
 
     `reused`: images whose features were there from a former run. `labels` counts classes.
     """
@@ -181,13 +181,24 @@ class RunRecord:
     parts: tuple[Part, ...]
     arithmetic: Arithmetic | None = None
     """None for a run of before it was known."""
+    left_out: Mapping[str, Mapping[str, int]] | None = None
+    """Files that are no photos of the run, see `engines.core.index.selection.LeftOut`; None as above."""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """Images listed by split, if there are any."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know of the photos, in sentences."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as `run.json` has it."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
         plain["counts"] = asdict(self.counts)
         plain["model"] = {"fingerprint": self.model.fingerprint, **self.model.recipe}
         plain["parts"] = [asdict(part) for part in self.parts]
+        plain["remarks"] = list(self.remarks)
+        # As records of before, which knew none of these.
+        for name, unknown in (("left_out", None), ("splits", {}), ("remarks", [])):
+            if plain[name] == unknown:
+                del plain[name]
         if self.arithmetic is None:
             del plain["arithmetic"]
         else:
@@ -197,13 +208,17 @@ class RunRecord:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> RunRecord:
         """The inverse of `to_json`; what a later version added is left out. Raises KeyError, TypeError, ValueError."""
-        values = {field.name: plain[field.name] for field in fields(cls) if field.name != "arithmetic"}
+        optional = ("arithmetic", "left_out", "splits", "remarks")
+        values = {
+            each.name: plain[each.name] for each in fields(cls) if each.name not in optional or each.name in plain
+        }
         recipe = dict(plain["model"])
         values["model"] = ModelRecord(recipe.pop("fingerprint"), recipe)
-        values["counts"] = Counts(**{field.name: plain["counts"][field.name] for field in fields(Counts)})
+        values["counts"] = Counts(**{each.name: plain["counts"][each.name] for each in fields(Counts)})
+        values["remarks"] = tuple(plain.get("remarks", ()))
         values["parts"] = tuple(Part(part["key"], part["rows"], part["sha256"]) for part in plain["parts"])
         if "arithmetic" in plain:
-            arithmetic = {field.name: plain["arithmetic"][field.name] for field in fields(Arithmetic)}
+            arithmetic = {each.name: plain["arithmetic"][each.name] for each in fields(Arithmetic)}
             lists = {name: tuple(arithmetic[name]) for name in ("tied", "unsettled")}
             values["arithmetic"] = Arithmetic(**(arithmetic | lists))
         return cls(**values)

@@ -1,12 +1,14 @@
 """The tables of an output: their schemas, and parquet as bytes.
 
-One writer and one set of options, so that equal rows are equal bytes. No column of what an output holds is ever null.
+One writer and one set of options, so that equal rows are equal bytes. No column of what an output holds is ever null,
+but those that a run keeps of its photos' metadata.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,8 +60,26 @@ def vector_facts(width: int, network: str, fingerprint: str, pca: str) -> dict[s
     return {"width": width, "metric": METRIC, "network": network, "fingerprint": fingerprint, "pca": pca}
 
 
+def catalog_rows(*, splits: bool, columns: Sequence[pa.Field]) -> pa.Schema:
+    """The schema of a catalog whose photos have splits, or columns that are kept: together, as their names are free."""
+    schema = CATALOG
+    if splits:
+        schema = schema.append(pa.field("split", pa.string(), nullable=False))
+    return schema.append(pa.field("columns", pa.struct(columns), nullable=False)) if columns else schema
+
+
+def result_rows(catalog: pa.Schema) -> pa.Schema:
+    """The schema of the results of a catalog's photos: a split and the kept columns are behind the three of RESULTS."""
+    schema = RESULTS
+    if "split" in catalog.names:
+        schema = schema.append(catalog.field("split"))
+    for column in catalog.field("columns").type if "columns" in catalog.names else ():
+        schema = schema.append(column)
+    return schema
+
+
 def feature_rows(width: int) -> pa.Schema:
-    """The schema of features of `width` values."""
+    """The schema of features of `width` values. `label` is the folder the photo lies in, whatever labels a run has."""
     return _schema(("path", pa.string()), ("label", pa.string()), ("features", pa.list_(pa.float32(), width)))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.core.errors import FruitsError, InputError
+from engines.core.index.selection import Selection
 from engines.core.networks.canary import deviating_canary
 from engines.core.networks.features import features_of
 from engines.core.networks.model import Model, read_model
@@ -52,17 +53,27 @@ class FittedModel:
     pca: Pca
 
     def transform(
-        self, photos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, glob: str = "", threads: int = 0
+        self,
+        photos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        glob: str | Iterable[str] = (),
+        threads: int = 0,
     ) -> Iterator[Transformed]:
         """Each photo of some files, folders and URLs, in order, as `fruits run` would have projected it: the same bits.
 
-        `glob`: which files of a folder are photos, by default as in the run. `threads`: all cores by default. Memory:
-        the names of the photos, and some 100 of them at a time. What is no photo has its reason in place of values;
-        raises InputError for a place that does not exist, StorageError and TransientError for what cannot be read.
+        `glob`: which files of a folder are photos, by default as in the run, which also says what is left out.
+        `threads`: all cores by default. Memory: the names of the photos, and some 100 of them at a time. What is no
+        photo has its reason in place of values; raises InputError for a place that does not exist, StorageError and
+        TransientError for what cannot be read.
         """
         places = [photos] if isinstance(photos, str | os.PathLike) else photos
-        glob = glob or str(self.record.parameters.get("glob", "*"))
-        found = [photo for place in places for photo in find_photos(os.fspath(place), glob)]
+        of_the_run = self.record.parameters
+        selection = Selection(
+            glob=((glob,) if isinstance(glob, str) else tuple(glob)) or of_the_run.get("glob") or (),
+            exclude=of_the_run.get("exclude") or (),
+            hidden=of_the_run.get("hidden", False),
+        )
+        found = [photo for place in places for photo in find_photos(os.fspath(place), selection)]
         batch: list[tuple[Photo, Float32 | RejectedImageError]] = []
         for pair in zip(found, self._features(found, threads or os.cpu_count() or 1), strict=True):
             batch.append(pair)

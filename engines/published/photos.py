@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engines.core.errors import InputError
+from engines.core.index.selection import LeftOut, Selection, check_not_empty, selected
 from engines.core.sources import Entry, Source, open_source
 from engines.core.sources.files import Files
 from engines.core.storage import is_folder, normalize_location, open_storage
@@ -25,11 +25,11 @@ class Photo:
         return self.source.read(self.entry)
 
 
-def find_photos(place: str, glob: str) -> Iterator[Photo]:
-    """The photo at `place`, whatever its name; of a folder or URL prefix, the files that `glob` matches, in order.
+def find_photos(place: str, selection: Selection) -> Iterator[Photo]:
+    """The photo at `place`, whatever its name; of a folder or URL prefix, the files that `selection` takes, in order.
 
     The label of a photo is the folder it lies in below `place`, "" for a single one. Raises InputError for a place that
-    does not exist, or has no file that matches.
+    does not exist, or has no file that is taken.
     """
     location = normalize_location(place)
     if single := _single(location):
@@ -37,22 +37,12 @@ def find_photos(place: str, glob: str) -> Iterator[Photo]:
         return
     source = open_source(location)
     source.check()
-    files = 0
-    found = False
-    for entry in source.list():
-        files += 1
-        key = source.key(entry.path)
-        if not source.names_tell or fnmatch.fnmatchcase(key if "/" in glob else key.rsplit("/", 1)[-1], glob):
-            source.check_entry(entry)
-            found = True
-            yield Photo(source, entry)
-    if not files:
-        raise source.nothing_there()
-    if not found:
-        raise InputError(
-            f"none of the {files:,} files below {location} matches {glob}",
-            "Choose another --glob; upper and lower case differ.",
-        )
+    left_out = LeftOut()
+    found = 0
+    for entry in selected(source, selection, left_out):
+        found += 1
+        yield Photo(source, entry)
+    check_not_empty(source, selection, found, left_out)
 
 
 def single_photo(place: str) -> Photo:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.options import EmrJobs, EmrStatus, EmrTable, Option
-from flows.signatures import as_command
+from flows.options import EmrJobs, EmrStatus, EmrTable
+from flows.signatures import Option, as_command
 
 if TYPE_CHECKING:
     from engines.emr.protocol import JobStatus

@@ -39,7 +39,7 @@ def transform(settings: TransformSettings) -> None:
     check_counts(settings)
     kind = _format(settings)
     model = load_model(settings.model, arithmetic=settings.arithmetic)
-    rows = model.transform(settings.photos, glob=settings.glob or "", threads=settings.threads or 0)
+    rows = model.transform(settings.photos, glob=settings.glob or (), threads=settings.threads or 0)
     first = next(rows)  # before a file is made: most of what cannot be done shows here
     done = rejected = 0
     with _target(settings.file) as file:

@@ -10,6 +10,7 @@ from rich.text import Text
 from engines.core.output import RECORD, REPORT, Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import open_storage
+from flows.views.overview import left_out_rows
 
 MEBIBYTE = 2**20
 
@@ -22,7 +23,11 @@ def summary(output: str, record: RunRecord) -> RenderableType:
     facts.add_column(justify="right", style="bold")
     facts.add_column(style="dim")
     counts = record.counts
-    facts.add_row("listed", f"{counts.listed:,}", f"images of {counts.labels:,} classes{_left_out(counts)}")
+    facts.add_row("listed", f"{counts.listed:,}", f"images of {counts.labels:,} classes{_by_case(counts)}")
+    for split, images in record.splits.items():
+        facts.add_row(f"  {split or '(no split)'}", f"{images:,}", "")
+    for reason, number, text in left_out_rows(record.left_out or _unexplained(counts)):
+        facts.add_row(reason, number, text)
     facts.add_row("featurized", f"{counts.featurized:,}", f"{counts.reused:,} images done by a former run")
     facts.add_row("rejected", f"{counts.rejected:,}", "")
     for reason, count in record.rejected_by_reason.items():
@@ -45,17 +50,21 @@ def summary(output: str, record: RunRecord) -> RenderableType:
     where.add_row("record", Text(storage.uri(RECORD)))
     where.add_row("model", Text(model_line(record)))
     where.add_row("engine", Text(_engine(record)))
+    for remark in record.remarks:
+        where.add_row("photos", Text(remark, style="yellow"))
     if remarks := arithmetic_remarks(record):
         where.add_row("arithmetic", Text(" ".join(remarks), style="yellow"))
     blank = Text("")
     return Panel(Group(facts, blank, stages, blank, where), title="fruit features", title_align="left", expand=False)
 
 
-def _left_out(counts: Counts) -> str:
-    if not counts.left_out:
-        return ""
-    by_case = f", {counts.left_out_by_case:,} only by upper or lower case" if counts.left_out_by_case else ""
-    return f"; {counts.left_out:,} other files left out by the glob{by_case}"
+def _by_case(counts: Counts) -> str:
+    return f"; {counts.left_out_by_case:,} not matched only by upper or lower case" if counts.left_out_by_case else ""
+
+
+def _unexplained(counts: Counts) -> dict[str, dict[str, int]]:
+    """What a run of before left out: only its glob did."""
+    return {"not_matched": {"": counts.left_out}} if counts.left_out else {}
 
 
 def _rate(stage: str, seconds: float, counts: Counts) -> str:

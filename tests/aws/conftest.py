@@ -17,6 +17,7 @@ import pytest
 
 from deployments.package import ROOT, build
 from engines.base import FeaturizeReport, FeaturizeRequest, FitRequest, IndexReport, IndexRequest, ProjectRequest
+from engines.core.index.selection import Selection
 from engines.core.networks.model import Model, library_versions, publish_model
 from engines.emr.archive import Artifacts, Manifest, code_digest
 from engines.emr.calls import Aws as AwsCalls
@@ -138,7 +139,7 @@ class Setup:
         return ENGINES[name](replace(self.settings, **changes), run)
 
     def index_request(self) -> IndexRequest:
-        return IndexRequest(self.source, self.output, shard_size=6)
+        return IndexRequest(self.source, self.output, Selection(shard_size=6))
 
     def featurize_request(self, indexed: IndexReport) -> FeaturizeRequest:
         publish_model(self.model, self.output)

@@ -15,6 +15,7 @@ import pytest
 
 from engines.base import FeaturizeRequest, FitRequest, IndexRequest, ProjectRequest
 from engines.core.errors import FruitsError
+from engines.core.index.selection import Selection
 from engines.core.networks.model import publish_model
 from engines.dask.engine import DaskEngine
 from tests.aws.conftest import PHOTOS, Setup, objects, whole_run
@@ -36,7 +37,7 @@ def laptop(aws, places, model) -> dict[str, str]:
     source, _ = places
     output = f"s3://{aws.new_bucket()}/laptop"
     with DaskEngine(workers=1) as engine:
-        indexed = engine.index(IndexRequest(source, output, shard_size=6))
+        indexed = engine.index(IndexRequest(source, output, Selection(shard_size=6)))
         publish_model(model, output)
         engine.featurize(FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
         fitted = engine.fit_pca(FitRequest(output, indexed.catalog, model.fingerprint, 8))

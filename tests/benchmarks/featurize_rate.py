@@ -18,6 +18,7 @@ from pathlib import Path
 from engines import create_engine
 from engines.base import FeaturizeRequest, IndexRequest
 from engines.core.index.catalog import read_catalog, read_shard_entries
+from engines.core.index.selection import Selection
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
 from engines.core.sources import Entry
@@ -71,7 +72,7 @@ def main() -> None:
 
 def _featurize(engine, model: Model, source: Path, output: Path, per_class: int) -> tuple[float, list[Entry]]:
     """Images a second of the whole featurize stage, and the images."""
-    indexed = engine.index(IndexRequest(str(source), str(output), per_class=per_class, shard_size=64))
+    indexed = engine.index(IndexRequest(str(source), str(output), Selection(per_class=per_class, shard_size=64)))
     publish_model(model, str(output))
     start = time.perf_counter()
     engine.featurize(FeaturizeRequest(str(source), str(output), indexed.catalog, model.fingerprint))

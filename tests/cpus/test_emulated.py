@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engines.base import FeaturizeRequest, FitRequest, IndexRequest
+from engines.core.index.selection import Selection
 from engines.core.networks.model import publish_model
 from engines.core.networks.prepare import prepare_model
 from flows.checks import cache_folder
@@ -46,7 +47,7 @@ def prepared(real_photos: Path, real_weights: str, tmp_path_factory: pytest.Temp
         shutil.copy(photo, source / photo.parent.name / f"{number:02d}.jpg")
     output, engine = folder / "output", SequentialEngine()
     model = prepare_model(real_weights, "litert", cache_folder())
-    indexed = engine.index(IndexRequest(str(source), str(output), shard_size=8))
+    indexed = engine.index(IndexRequest(str(source), str(output), Selection(shard_size=8)))
     assert indexed.listed == PHOTOS
     publish_model(model, str(output))
     engine.featurize(FeaturizeRequest(str(source), str(output), indexed.catalog, model.fingerprint))

@@ -24,7 +24,8 @@ from engines.base import (
     ProjectRequest,
 )
 from engines.core import tables
-from engines.core.index.catalog import Catalog, Selection, Shard
+from engines.core.index.catalog import Catalog, Shard, Split
+from engines.core.index.selection import Selection
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model
 from engines.core.output import features_key, recipe_key
@@ -83,7 +84,9 @@ def run_chain(
     per_class: int | None = None,
 ) -> Run:
     """All four stages."""
-    indexed = engine.index(IndexRequest(str(source), str(output), "*.jpg", per_class, shard_size))
+    indexed = engine.index(
+        IndexRequest(str(source), str(output), Selection(per_class=per_class, shard_size=shard_size))
+    )
     publish_model(model, str(output))
     featurized = engine.featurize(FeaturizeRequest(str(source), str(output), indexed.catalog, model.fingerprint))
     fitted = engine.fit_pca(FitRequest(str(output), indexed.catalog, model.fingerprint, components))
@@ -109,9 +112,13 @@ MADE_UP = "0123456789abcdef"
 
 
 def write_features(output: Path, shards: list[np.ndarray]) -> str:
-    """Features that no network made: a catalog of `shards` and their files. Returns the catalog's version."""
+    """Features that no network made: a catalog of `shards` and their files. Returns the catalog's version.
+
+    The first half of each shard is of the split train, the other of test.
+    """
     storage = open_storage(str(output))
     catalog = Catalog("made-up", "/nowhere", Selection())
+    listed: list[dict[str, object]] = []
     storage.write(recipe_key(MADE_UP), json.dumps({"architecture": MOBILENET_V2.architecture}).encode())
     for number, rows in enumerate(shards):
         shard = f"shard{number:04d}"
@@ -124,8 +131,16 @@ def write_features(output: Path, shards: list[np.ndarray]) -> str:
         counts = {"listed": len(rows), "featurized": len(rows), "rejected": {}}
         content = tables.to_parquet(pa.table(columns, schema=tables.feature_rows(MOBILENET_V2.features)), counts)
         storage.write(features_key(MADE_UP, shard), content)
-        catalog.shards.append(Shard(shard, "catalog/none.parquet", 0, len(rows)))
+        catalog.shards.append(Shard(shard, "catalog/part.parquet", len(listed), len(rows)))
         catalog.listed += len(rows)
+        for row, path in enumerate(paths):
+            split = "train" if row < (len(rows) + 1) // 2 else "test"
+            listed.append({"path": path, "label": "label", "size": 0, "version": "", "shard": shard, "split": split})
+    schema = tables.catalog_rows(splits=True, columns=[])
+    storage.write("catalog/part.parquet", tables.to_parquet(pa.Table.from_pylist(listed, schema)))
+    for name in ("train", "test"):
+        images = sum(row["split"] == name for row in listed)
+        catalog.splits[name] = Split(images, f"half of each: {name}")
     storage.write(catalog.key, catalog.dump())
     return catalog.version
 

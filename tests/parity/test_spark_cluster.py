@@ -12,6 +12,7 @@ from pyspark import cloudpickle
 from engines.base import FeaturizeRequest, IndexRequest
 from engines.core.errors import StageError
 from engines.core.index.catalog import read_catalog
+from engines.core.index.selection import Selection
 from engines.core.networks.model import Model, publish_model
 from engines.core.stages.featurize import featurize_shard
 from engines.core.storage import open_storage
@@ -63,7 +64,9 @@ class TestSparkCluster(EngineParity):
             pytest.skip("this machine has no 127.0.0.2, and Spark speculates on another host only")
         output, attempts = str(tmp_path / "output"), str(tmp_path / "attempts")
 
-        indexed = engine.index(IndexRequest(str(images.source), output, "*.jpg", images.per_class, SHARD_SIZE))
+        indexed = engine.index(
+            IndexRequest(str(images.source), output, Selection(per_class=images.per_class, shard_size=SHARD_SIZE))
+        )
         slow = read_catalog(output, indexed.catalog).shards[0].id
 
         def slow_at_first(task, model):

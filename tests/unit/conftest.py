@@ -39,14 +39,14 @@ def served_fruits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandL
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 photos of 6 classes, 3 files that are none, and 2 that the glob leaves out."""
+    """60 photos of 6 classes, 3 files that are none, and 2 that no run takes."""
     source = write_photos(tmp_path_factory.mktemp("cli") / "photos", images=GOOD, classes=6)
     folder = next(source.iterdir())
     whole = next(folder.glob("*.jpg")).read_bytes()
     (folder / "empty.jpg").touch()
     (folder / "half.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "text.jpg").write_text("not a photo")
-    (folder / "UPPER.JPG").write_bytes(whole)
+    (folder / "._000.jpg").write_bytes(whole)
     (folder / "notes.txt").touch()
     return source
 

@@ -13,6 +13,7 @@ import pytest
 from engines.base import FeaturizeRequest, IndexRequest
 from engines.core import tables
 from engines.core.errors import InputError
+from engines.core.index.selection import Selection
 from engines.core.networks import canary as canaries
 from engines.core.networks.canary import canary_images, check_arithmetic, deviating_canary, measure_canary
 from engines.core.networks.model import Canary, Model, publish_canary, publish_model, read_canary, read_model
@@ -27,7 +28,7 @@ def engine() -> SequentialEngine:
 
 
 def request_for(engine: SequentialEngine, photos: Path, output: Path, model: Model) -> FeaturizeRequest:
-    indexed = engine.index(IndexRequest(str(photos), str(output), per_class=2, shard_size=8))
+    indexed = engine.index(IndexRequest(str(photos), str(output), Selection(per_class=2, shard_size=8)))
     publish_model(model, str(output))
     return FeaturizeRequest(str(photos), str(output), indexed.catalog, model.fingerprint)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from engines.core.errors import ContractError, InputError
-from engines.core.index.catalog import Catalog, Selection, read_catalog, read_shard_entries, write_catalog
+from engines.core.index.catalog import Catalog, read_catalog, read_shard_entries, write_catalog
+from engines.core.index.selection import Selection
 from engines.core.sources import Entry
 from engines.core.storage import DANGLING_LINK, open_storage
 from tests.s3 import Aws
@@ -82,7 +83,7 @@ def test_the_order_is_that_of_s3(tmp_path: Path) -> None:
 def test_odd_names_are_listed_and_can_be_read(tmp_path: Path) -> None:
     names = ODD_NAMES + ONLY_LOCAL
     source = make(tmp_path / "source", *(f"cla ss,%#é/{name}" for name in names))
-    entries = listed(source, tmp_path / "output", glob="*")
+    entries = listed(source, tmp_path / "output", glob="*", hidden=True)
     assert keys(source, entries) == sorted((f"cla ss,%#é/{name}" for name in names), key=str.encode)
     assert {entry.label for entry in entries} == {"cla ss,%#é"}
     storage = open_storage(str(source))
@@ -93,7 +94,7 @@ def test_odd_names_are_listed_alike_on_s3(tmp_path: Path, aws: Aws, bucket: str)
     objects = {f"cla ss,%#é/{name}": name.encode() for name in ODD_NAMES}
     aws.put(bucket, {f"photos/{key}": content for key, content in objects.items()})
     source = f"s3://{bucket}/photos"
-    entries = listed(source, tmp_path / "output", glob="*")
+    entries = listed(source, tmp_path / "output", glob="*", hidden=True)
     assert [entry.path for entry in entries] == [f"{source}/{key}" for key in sorted(objects, key=str.encode)]
     storage = open_storage(source)
     assert [storage.read(storage.key(entry.path)) for entry in entries] == [
@@ -115,8 +116,9 @@ def test_a_name_that_is_not_unicode_is_a_clear_error(tmp_path: Path, name: bytes
 
 def test_what_the_glob_leaves_out_is_counted(tmp_path: Path) -> None:
     source = make(tmp_path / "source", "a/1.jpg", "a/2.JPG", "a/3.Jpg", "a/4.png", "notes.txt")
-    catalog = write_catalog(str(source), str(tmp_path / "output"), Selection())
-    assert (catalog.listed, catalog.left_out, catalog.left_out_by_case) == (1, 4, 2)
+    catalog = write_catalog(str(source), str(tmp_path / "output"), Selection("*.jpg"))
+    assert (catalog.listed, catalog.left_out_by_case) == (1, 2)
+    assert catalog.left_out == {"not_matched": {"jpg": 2, "png": 1, "txt": 1}}
 
 
 def test_a_glob_with_a_slash_is_matched_against_the_whole_key(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_a_glob_that_matches_nothing_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"none of the 2 files .* matches \*\.jpg \(1 would in another case\)"
     ) as error:
-        listed(source, tmp_path / "output")
+        listed(source, tmp_path / "output", glob="*.jpg")
     assert "--glob" in error.value.hint
     assert not list((tmp_path / "output").rglob("*.json")), "no catalog was published"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.core.index.catalog import Selection, write_catalog
+from engines.core.index.catalog import write_catalog
+from engines.core.index.selection import Selection
 from tests.command_line import BAD, FRUITS, GOOD, CommandLine
 from tests.parity.chain import bytes_of
 from tests.s3 import Aws
@@ -91,7 +92,7 @@ class TestWhatTheStagesRefuse:
 
     def test_a_glob_that_matches_nothing(self, served_fruits: CommandLine, source: Path, tmp_path: Path) -> None:
         outcome = served_fruits.run(source, tmp_path / "output", "random", "--glob", "*.Jpg")
-        outcome.assert_refused("matches *.Jpg (64 would in another case)", "Choose another --glob")
+        outcome.assert_refused("matches *.Jpg (63 would in another case)", "Choose another --glob")
 
     def test_fewer_images_than_components_and_one(
         self, served_fruits: CommandLine, source: Path, tmp_path: Path

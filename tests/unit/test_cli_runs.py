@@ -53,7 +53,7 @@ def test_a_run_publishes_counts_results_and_their_digests(published: tuple[Path,
         "reused": 0,
         "labels": 6,
         "left_out": 2,
-        "left_out_by_case": 1,
+        "left_out_by_case": 0,
     }
     assert record["rejected_by_reason"] == {"empty": 1, "not_an_image": 1, "truncated": 1}
     table = results_of(record, str(output))
@@ -216,7 +216,10 @@ def assert_summary(printed: str, record: dict[str, Any], output: Path) -> None:
     words = re.sub(r"[│╭╮╰╯─]", " ", printed)
     words = " ".join(words.split())
     for expected in (
-        "listed 63 images of 6 classes; 2 other files left out by the glob, 1 only by upper or lower case",
+        "listed 63 images of 6 classes",
+        "left out 2",
+        "hidden 1 hidden files, or what systems leave beside photos; --hidden takes them: 1 ._*",
+        "no_photo 1 no photos by their names: 1 .txt",
         "featurized 60",
         "rejected 3",
         "empty 1 the file has no bytes",

@@ -23,6 +23,7 @@ from distributed.security import Security
 
 from engines.base import FeaturizeRequest, IndexRequest, Progress
 from engines.core.errors import InputError, StageError, StorageError, TransientError
+from engines.core.index.selection import Selection
 from engines.core.networks.model import Model, publish_model
 from engines.dask.engine import DaskEngine
 from tests.parity.chain import Run, SequentialEngine, bytes_of, run_chain
@@ -150,7 +151,7 @@ class TestFailures:
         (source / "class").mkdir(parents=True)
         for number, photo in enumerate(sorted(photos.rglob("*.jpg"))[:12]):
             (source / "class" / f"{number}.jpg").write_bytes(photo.read_bytes())
-        indexed = engine.index(IndexRequest(str(source), str(output), shard_size=4))
+        indexed = engine.index(IndexRequest(str(source), str(output), Selection(shard_size=4)))
         publish_model(model, str(output))
         (source / "class" / "5.jpg").unlink()
         with pytest.raises(StorageError) as error:

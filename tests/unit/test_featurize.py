@@ -14,7 +14,8 @@ import pytest
 
 from engines.core import tables
 from engines.core.errors import StorageError, TransientError
-from engines.core.index.catalog import Selection, write_catalog
+from engines.core.index.catalog import write_catalog
+from engines.core.index.selection import Selection
 from engines.core.networks.images import decode
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model

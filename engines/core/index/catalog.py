@@ -10,34 +10,36 @@ needs it whole in memory. Its manifest is written last and is its commit.
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import hashlib
-import heapq
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engines.core import tables
 from engines.core.errors import ContractError, InputError
-from engines.core.index.sharding import cut_into_shards, name_hash
+from engines.core.index.labeller import Labeller, photos_of
+from engines.core.index.labelling import Labelling, split_name
+from engines.core.index.selection import LeftOut, Selection, check_not_empty
+from engines.core.index.sharding import cut_into_shards
 from engines.core.output import CATALOGS, catalog_key, catalog_part_key
-from engines.core.sources import Entry, Source, open_source
+from engines.core.sources import Entry, Source, folder_label, open_source
 from engines.core.storage import open_storage
 
-SHARDS_PER_PART = 16
+T = TypeVar("T")
 
-DEFAULT_GLOB = "*.jpg"
+SHARDS_PER_PART = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
     """A fixed list of images: `count` rows from row `offset` of the catalog part `part` (a key of the output).
 
-    `id` is a digest of the path, size and version of these images.
+    `id` is a digest of the path, size and version of these images; what is said of them besides has no part in it.
     """
 
     id: str
@@ -47,33 +49,35 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which images of a source belong to a run.
+class Split:
+    """The images of one split: how many, and a digest of which."""
 
-    `glob` is matched against the file name, or against the whole key if it has a slash; upper and lower case differ,
-    as on S3. `per_class` keeps at most so many images of each label, and `images` at most so many in all, chosen by
-    hash: spread over the class or the source, and the same each time. `shard_size` is the number of images a shard has
-    on average (1/2 to 2 times that).
-    """
-
-    glob: str = DEFAULT_GLOB
-    per_class: int | None = None
-    shard_size: int = 512
-    images: int | None = None
+    images: int
+    digest: str
 
 
 @dataclass(slots=True)
 class Catalog:
-    """The manifest of a catalog: what was listed, and the shards in the order of their images."""
+    """The manifest of a catalog: what was listed, and the shards in the order of their images.
+
+    `labels` counts them. `splits`: by name, if the labelling has any; `columns`: those that are kept. `described`: a
+    digest of what is said of the images; empty if that is the folder they lie in, and nothing else. `left_out`: files
+    by reason and by what says so, see `LeftOut`. `remarks`: what a person should know, in sentences.
+    """
 
     version: str
     source: str
     selection: Selection
+    labelling: Labelling = field(default_factory=Labelling)
     listed: int = 0
-    left_out: int = 0
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out_by_case: int = 0
     total_bytes: int = 0
     labels: int = 0
+    splits: dict[str, Split] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    described: str = ""
+    remarks: list[str] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
 
     @property
@@ -83,82 +87,122 @@ class Catalog:
 
     def dump(self) -> bytes:
         """The manifest as JSON."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     @classmethod
     def load(cls, content: bytes) -> Catalog:
         """The inverse of `dump`."""
         plain = json.loads(content)
         plain["selection"] = Selection(**plain["selection"])
+        plain["labelling"] = Labelling(**plain.get("labelling", {}))
+        plain["splits"] = {name: Split(**split) for name, split in plain.get("splits", {}).items()}
         plain["shards"] = [Shard(**shard) for shard in plain["shards"]]
+        if isinstance(plain["left_out"], int):  # as manifests had it that knew no reasons
+            plain["left_out"] = {"not_matched": {"others": plain["left_out"]}} if plain["left_out"] else {}
         return cls(**plain)
 
 
-def write_catalog(source: str, output: str, selection: Selection) -> Catalog:
+def write_catalog(source: str, output: str, selection: Selection, labelling: Labelling | None = None) -> Catalog:
     """List `source`, write its catalog below `output`, and return the manifest.
 
-    Memory: one part, plus the chosen images where `per_class` or `images` is set. Listing the same images again writes
-    the same files. Raises InputError for a missing or empty source, no match of the glob, or an output that belongs to
-    another source.
+    Memory: one part, plus the chosen images where `per_class` or `images` is set, plus metadata. Listing the same
+    images again writes the same files. Raises InputError for a missing or empty source, no match of the glob, metadata
+    that cannot be used, or an output that belongs to another source.
     """
     _check_same_source(source, output)
-    photos, target = open_source(source), open_storage(output)
-    left_out = _LeftOut()
+    photos = open_source(source)
+    left_out = LeftOut()
+    labeller = Labeller(photos, labelling or Labelling(), selection)
 
     def key(entry: Entry) -> str:
         # Not the path: a copy of the source in another place is cut and sampled alike.
         return photos.key(entry.path)
 
-    entries = _matching(photos, selection.glob, left_out)
-    if selection.per_class is not None:
-        entries = _choose(entries, selection.per_class, key, lambda entry: entry.label)
-    if selection.images is not None:
-        entries = _choose(entries, selection.images, key, lambda _: "")
-    catalog = Catalog(version="", source=source, selection=selection)
-    labels: set[str] = set()
-    digest = hashlib.sha256(f"{source}\n{selection}".encode())
-    rows: list[tuple[Entry, str]] = []
-    sizes: list[tuple[str, int]] = []
+    writer = _Writer(Catalog("", source, selection, labeller.labelling), photos, output, labeller.fields)
+    for images in cut_into_shards(photos_of(photos, selection, labeller, left_out), selection.shard_size, key):
+        writer.add(images)
+    check_not_empty(photos, selection, writer.catalog.listed, left_out)
+    return writer.finish(left_out, labeller.remarks())
 
-    def write_part() -> None:
-        columns = [
-            [entry.path for entry, _ in rows],
-            [entry.label for entry, _ in rows],
-            [entry.size for entry, _ in rows],
-            [entry.version for entry, _ in rows],
-            [shard for _, shard in rows],
-        ]
-        table = pa.table(columns, schema=tables.CATALOG)
-        if any(entry.offset >= 0 for entry, _ in rows):
-            table = table.append_column(tables.OFFSET, [[entry.offset for entry, _ in rows]])
-        content = tables.to_parquet(table)
-        part = catalog_part_key(hashlib.sha256(content).hexdigest())
-        target.write(part, content)
-        offset = 0
-        for shard_id, count in sizes:
-            catalog.shards.append(Shard(shard_id, part, offset, count))
-            offset += count
-        rows.clear()
-        sizes.clear()
 
-    for images in cut_into_shards(entries, selection.shard_size, key):
-        shard_id = _shard_id(images)
-        digest.update(shard_id.encode())
-        rows.extend((entry, shard_id) for entry in images)
-        sizes.append((shard_id, len(images)))
-        labels.update(entry.label for entry in images)
+class _Writer:
+    """Writes the parts of a catalog while shards come, and its manifest at the end."""
+
+    def __init__(self, catalog: Catalog, source: Source, output: str, fields: list[pa.Field]) -> None:
+        self.catalog = catalog
+        self._source, self._storage = source, open_storage(output)
+        self._schema = tables.catalog_rows(splits=catalog.labelling.has_splits, columns=fields)
+        catalog.columns = [field.name for field in fields]
+        self._rows: list[tuple[Entry, str]] = []
+        self._sizes: list[tuple[str, int]] = []
+        self._labels: set[str] = set()
+        self._shards, self._described = hashlib.sha256(), hashlib.sha256()
+        self._by_folder = not (catalog.labelling.has_splits or fields)
+        self._splits: dict[str, tuple[int, Any]] = {}
+
+    def add(self, images: list[Entry]) -> None:
+        """Take in the images of the next shard."""
+        shard = _shard_id(images)
+        self._shards.update(shard.encode())
+        self._rows.extend((entry, shard) for entry in images)
+        self._sizes.append((shard, len(images)))
+        catalog = self.catalog
         catalog.listed += len(images)
         catalog.total_bytes += sum(entry.size for entry in images)
-        if len(sizes) == SHARDS_PER_PART:
-            write_part()
-    if sizes:
-        write_part()
-    catalog.left_out, catalog.left_out_by_case = left_out.files, left_out.by_case
-    catalog.labels = len(labels)
-    catalog.version = digest.hexdigest()[:20]
-    _check_not_empty(catalog)
-    target.write(catalog.key, catalog.dump())
-    return catalog
+        for number, entry in enumerate(images):
+            self._labels.add(entry.label)
+            self._by_folder = self._by_folder and entry.label == folder_label(self._source.key(entry.path))
+            said = [entry.label, entry.split, *entry.columns.values()]
+            self._described.update(json.dumps(said, default=str).encode())
+            if catalog.labelling.has_splits:
+                count, digest = self._splits.setdefault(entry.split, (0, hashlib.sha256()))
+                digest.update(f"{shard} {number}\n".encode())
+                self._splits[entry.split] = (count + 1, digest)
+        if len(self._sizes) == SHARDS_PER_PART:
+            self._write_part()
+
+    def finish(self, left_out: LeftOut, remarks: list[str]) -> Catalog:
+        """Write what is left, and the manifest."""
+        if self._sizes:
+            self._write_part()
+        catalog = self.catalog
+        catalog.left_out, catalog.left_out_by_case = left_out.in_order(), left_out.by_case
+        catalog.labels = len(self._labels)
+        catalog.splits = {
+            name: Split(count, digest.hexdigest()[:20]) for name, (count, digest) in sorted(self._splits.items())
+        }
+        if not self._by_folder:
+            names = [str(field) for field in self._schema]
+            catalog.described = _digest([names, self._described.hexdigest()])
+        catalog.remarks = remarks
+        facts = [catalog.source, asdict(catalog.selection), asdict(catalog.labelling), catalog.described]
+        catalog.version = _digest([*facts, self._shards.hexdigest()])
+        self._storage.write(catalog.key, catalog.dump())
+        return catalog
+
+    def _write_part(self) -> None:
+        entries = [entry for entry, _ in self._rows]
+        columns: dict[str, Any] = {
+            "path": [entry.path for entry in entries],
+            "label": [entry.label for entry in entries],
+            "size": [entry.size for entry in entries],
+            "version": [entry.version for entry in entries],
+            "shard": [shard for _, shard in self._rows],
+            "split": [entry.split for entry in entries],
+            "columns": [entry.columns for entry in entries],
+        }
+        table = pa.table({name: columns[name] for name in self._schema.names}, schema=self._schema)
+        if any(entry.offset >= 0 for entry in entries):
+            table = table.append_column(tables.OFFSET, [[entry.offset for entry in entries]])
+        content = tables.to_parquet(table)
+        part = catalog_part_key(hashlib.sha256(content).hexdigest())
+        self._storage.write(part, content)
+        offset = 0
+        for shard, count in self._sizes:
+            self.catalog.shards.append(Shard(shard, part, offset, count))
+            offset += count
+        self._rows.clear()
+        self._sizes.clear()
 
 
 def read_catalog(output: str, version: str) -> Catalog:
@@ -166,12 +210,31 @@ def read_catalog(output: str, version: str) -> Catalog:
     return Catalog.load(open_storage(output).read(catalog_key(version)))
 
 
-def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
-    """The images of one shard, in order. Raises ContractError when the catalog does not hold what its manifest says."""
+def split_named(name: str, splits: Mapping[str, T]) -> T:
+    """What `splits` has of the split that a person calls `name`. Raises InputError when there is no such split."""
+    if (found := splits.get(split_name(name))) is not None:
+        return found
+    names = ", ".join(repr(split) for split in splits)
+    raise InputError(
+        f"there is no split {split_name(name)!r} to fit to" + (f", only {names}" if names else ""),
+        "Choose one of them." if names else "Say where splits come from: --split-depth 1 for SOURCE/train/...",
+    )
+
+
+def read_shard_rows(output: str, shard: Shard) -> pa.Table:
+    """The rows of one shard (tables.catalog_rows), in order.
+
+    Raises ContractError when the catalog does not hold what its manifest says.
+    """
     rows = _read_part(output, shard.part).slice(shard.offset, shard.count)
     if rows.num_rows != shard.count or set(rows["shard"].to_pylist()) != {shard.id}:
         raise ContractError(f"{shard.part} does not hold shard {shard.id}", "The output was changed: use another one.")
-    return _entries(rows)
+    return rows
+
+
+def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
+    """The images of one shard, in order. Raises ContractError as `read_shard_rows`."""
+    return _entries(read_shard_rows(output, shard))
 
 
 def find_entries(output: str, catalog: Catalog, paths: Iterable[str]) -> dict[str, Entry]:
@@ -185,54 +248,7 @@ def find_entries(output: str, catalog: Catalog, paths: Iterable[str]) -> dict[st
 
 
 def _entries(rows: pa.Table) -> list[Entry]:
-    names = [name for name in ("path", "label", "size", "version", "offset") if name in rows.column_names]
-    return [Entry(**row) for row in rows.select(names).to_pylist()]
-
-
-@dataclass(slots=True)
-class _LeftOut:
-    """Files that the glob did not match; `by_case` of them only by upper or lower case."""
-
-    files: int = 0
-    by_case: int = 0
-
-
-def _matching(source: Source, glob: str, left_out: _LeftOut) -> Iterator[Entry]:
-    for entry in source.list():
-        key = source.key(entry.path)
-        name = key if "/" in glob else key.rsplit("/", 1)[-1]
-        if fnmatch.fnmatchcase(name, glob) or (glob == DEFAULT_GLOB and not source.names_tell):
-            source.check_entry(entry)
-            yield entry
-        else:
-            left_out.files += 1
-            left_out.by_case += fnmatch.fnmatchcase(name.lower(), glob.lower())
-
-
-def _choose(
-    entries: Iterator[Entry], most: int, key: Callable[[Entry], str], group: Callable[[Entry], str]
-) -> Iterator[Entry]:
-    """The `most` images of each group with the smallest hash of their key, in path order."""
-    chosen: dict[str, list[tuple[int, str, Entry]]] = {}
-    for entry in entries:
-        heap = chosen.setdefault(group(entry), [])
-        # Negative, because heapq keeps the smallest on top and the largest hash has to go first.
-        heapq.heappush(heap, (-name_hash(key(entry)), entry.path, entry))
-        if len(heap) > most:
-            heapq.heappop(heap)
-    return iter(sorted((entry for heap in chosen.values() for _, _, entry in heap), key=lambda entry: entry.path))
-
-
-def _check_not_empty(catalog: Catalog) -> None:
-    if catalog.listed:
-        return
-    if catalog.left_out:
-        also = f" ({catalog.left_out_by_case:,} would in another case)" if catalog.left_out_by_case else ""
-        raise InputError(
-            f"none of the {catalog.left_out:,} files below {catalog.source} matches {catalog.selection.glob}{also}",
-            "Choose another --glob; upper and lower case differ.",
-        )
-    raise open_source(catalog.source).nothing_there()
+    return [Entry(**row) for row in rows.drop_columns("shard").to_pylist()]
 
 
 def _check_same_source(source: str, output: str) -> None:
@@ -254,6 +270,10 @@ def _shard_id(images: list[Entry]) -> str:
     for entry in images:
         digest.update(json.dumps([entry.path, entry.size, entry.version]).encode())
     return digest.hexdigest()[:20]
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 
 @functools.lru_cache(maxsize=2)

@@ -8,6 +8,39 @@ DECODED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """The formats that are tried, whatever the file's name. Pillow knows more: some of them run other programs, and of some
 (AVIF and JPEG 2000) it is not known that they give the same pixels to the bit on every CPU."""
 
+DECODED_ENDINGS = {
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "jpe": "JPEG",
+    "jfif": "JPEG",
+    "png": "PNG",
+    "apng": "PNG",
+    "webp": "WebP",
+    "gif": "GIF",
+    "bmp": "BMP",
+    "tif": "TIFF",
+    "tiff": "TIFF",
+    "ppm": "PPM",
+    "pgm": "PPM",
+    "pbm": "PPM",
+    "pnm": "PPM",
+}
+"""Endings of names, in lower case, of the formats that are decoded."""
+
+UNDECODED_ENDINGS = frozenset({
+    "heic", "heif", "hif", "avif", "jp2", "j2k", "jpx", "jxl", "jxr", "wdp", "psd", "xcf", "svg", "eps", "ico", "tga",
+    "dds", "qoi", "exr", "hdr", "dcm", "fits", "dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "sr2", "srf", "orf",
+    "rw2", "raf", "pef", "srw", "x3f", "3fr", "iiq", "raw",
+})  # fmt: skip
+"""Endings, in lower case, of photos and drawings of formats that are not decoded."""
+
+
+def ending(name: str) -> str:
+    """The ending of a file's name, in lower case and without its dot; empty for none."""
+    stem, dot, end = name.rsplit("/", 1)[-1].rpartition(".")
+    return end.lower() if stem and dot else ""
+
+
 _BRANDS = {
     "AVIF": (b"avif", b"avis"),
     "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),

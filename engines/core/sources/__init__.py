@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 
-from engines.core.sources.base import Entry, Source
+from engines.core.sources.base import Entry, Source, folder_label
 from engines.core.sources.files import Files
 from engines.core.sources.parquet import Parquet
 from engines.core.sources.tar import Tar
 from engines.core.sources.zip import Zip
 from engines.core.storage import normalize_location
 
-__all__ = ["SOURCES", "Entry", "Source", "open_source"]
+__all__ = ["SOURCES", "Entry", "Source", "folder_label", "open_source"]
 
 SOURCES: tuple[type[Source], ...] = (Tar, Zip, Parquet, Files)
 """The kinds of sources, each asked in turn whether it reads a location. Files take all that is left."""

@@ -79,3 +79,9 @@ class Source(ABC):
     @abstractmethod
     def nothing_there(self) -> InputError:
         """The error for a source that lists nothing."""
+
+
+def folder_label(key: str) -> str:
+    """The name of the folder an image lies in, below the source; "" for an image directly in the source."""
+    folders = key.split("/")[:-1]
+    return folders[-1] if folders else ""

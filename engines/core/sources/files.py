@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shlex
 from collections.abc import Iterator
 
 from engines.core.errors import InputError, StorageError
 from engines.core.rejects import RejectedImageError
-from engines.core.sources.base import Entry, Source
-from engines.core.storage import DANGLING_LINK, is_folder, open_storage
+from engines.core.sources.base import Entry, Source, folder_label
+from engines.core.storage import DANGLING_LINK, UNREADABLE, is_folder, open_storage
 
 _OR = ", or archives: .tar (not compressed), .zip, .parquet"
 
@@ -36,8 +38,8 @@ class Files(Source):
     def list(self) -> Iterator[Entry]:
         """See Source."""
         storage = open_storage(self.location)
-        for item in storage.list():
-            yield Entry(storage.uri(item.key), label_of(item.key), item.size, item.version)
+        for item in storage.list(unreadable=True):
+            yield Entry(storage.uri(item.key), folder_label(item.key), item.size, item.version)
 
     def check_entry(self, entry: Entry) -> None:
         """See Source."""
@@ -45,8 +47,17 @@ class Files(Source):
             entry.path.encode()
         except UnicodeEncodeError:
             shown = entry.path.encode(errors="surrogateescape")
-            raise InputError(f"the file name {shown!r} is not Unicode (UTF-8)", "Rename the file.") from None
-        open_storage(self.location).check_key(self.key(entry.path))
+            raise InputError(
+                f"the file name {shown!r} is not Unicode (UTF-8)", "Rename the file, or leave it out with --exclude."
+            ) from None
+        key = self.key(entry.path)
+        if entry.version.startswith(UNREADABLE):
+            what = "listed" if key.endswith("/") else "read"
+            raise InputError(
+                f"{entry.path} cannot be {what}: {entry.version.removeprefix(UNREADABLE)}",
+                f"Allow reading it, or leave it out: --exclude {shlex.quote(glob.escape(key.rstrip('/')))}.",
+            )
+        open_storage(self.location).check_key(key)
 
     def read(self, entry: Entry) -> bytes:
         """See Source."""
@@ -63,9 +74,3 @@ class Files(Source):
         if is_folder(self.location):
             return InputError(f"{self.location} has no files", f"Name the folder with the class folders{_OR}.")
         return InputError(f"nothing is stored below {self.location}", f"Check the bucket and the prefix{_OR}.")
-
-
-def label_of(key: str) -> str:
-    """The name of the folder an image lies in, below the source; "" for an image directly in the source."""
-    folders = key.split("/")[:-1]
-    return folders[-1] if folders else ""

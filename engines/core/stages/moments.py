@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from engines.core import tables
+from engines.core.index.catalog import Shard, read_shard_rows
 from engines.core.networks.table import network_named
 from engines.core.reduce.moments import Moments, moments_of
 from engines.core.stages.featurize import read_features
@@ -14,19 +17,30 @@ from engines.core.stages.featurize import read_features
 
 @dataclass(frozen=True, slots=True)
 class MomentsTask:
-    """Some shards whose moments are summed on one worker. `network`: the name of the one their features are of."""
+    """Some shards whose moments are summed on one worker. `network`: the name of the one their features are of.
+
+    `split`: only the photos of this one are taken; None takes all.
+    """
 
     output: str
     fingerprint: str
     network: str
-    shards: list[str]
+    shards: list[Shard]
+    split: str | None = None
 
 
 def shard_moments(task: MomentsTask, _: None) -> Moments:
     """The moments of all features of some shards. One shard is in memory at a time."""
-    blocks = (
-        tables.to_matrix(read_features(task.output, task.fingerprint, shard)["features"]) for shard in task.shards
-    )
+    blocks = (tables.to_matrix(_features(task, shard)["features"]) for shard in task.shards)
     network = network_named(task.network)
     with threadpool_limits(limits=1):
         return moments_of(blocks, network.features, network.grid)
+
+
+def _features(task: MomentsTask, shard: Shard) -> pa.Table:
+    table = read_features(task.output, task.fingerprint, shard.id)
+    if task.split is None:
+        return table
+    rows = read_shard_rows(task.output, shard)
+    taken = rows.filter(pc.equal(rows["split"], task.split))
+    return table.filter(pc.is_in(table["path"], taken["path"]))

@@ -6,8 +6,11 @@ import hashlib
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engines.core import tables
+from engines.core.errors import ContractError
+from engines.core.index.catalog import Shard, read_shard_rows
 from engines.core.output import Part
 from engines.core.reduce.pca import Pca, project
 from engines.core.stages.featurize import read_features
@@ -20,19 +23,35 @@ class ProjectTask:
 
     output: str
     fingerprint: str
-    shard: str
+    shard: Shard
     key: str
     network: str
     pca: str
 
 
 def project_shard(task: ProjectTask, pca: Pca) -> Part:
-    """Project the features of one shard and write them as one part of the results (tables.RESULTS)."""
-    table = read_features(task.output, task.fingerprint, task.shard)
+    """Project the features of one shard and write them as one part of the results (tables.result_rows).
+
+    What is said of a photo, its label first, is the catalog's: features are those of its pixels, whatever it is called.
+    Raises ContractError for features of a photo that the catalog does not have.
+    """
+    table = read_features(task.output, task.fingerprint, task.shard.id)
+    rows = read_shard_rows(task.output, task.shard)
+    positions = pc.index_in(table["path"], rows["path"])
+    if positions.null_count:
+        raise ContractError(f"the features of shard {task.shard.id} are of other photos", "The output was changed.")
+    rows = rows.take(positions)
+    schema = tables.result_rows(rows.schema)
     values = project(pca, tables.to_matrix(table["features"]))
-    rows = tables.to_lists(values, tables.RESULTS.field(2).type)
+    lists = tables.to_lists(values, schema.field("pcaFeatures").type)
+    columns = {"path": table["path"], "label": rows["label"], "pcaFeatures": lists}
+    if "split" in rows.column_names:
+        columns["split"] = rows["split"]
+    if "columns" in rows.column_names:
+        kept = rows["columns"].combine_chunks()
+        columns |= {name: kept.field(name) for name in kept.type.names}
     facts = tables.vector_facts(values.shape[1], task.network, task.fingerprint, task.pca)
-    content = tables.to_parquet(pa.table([table["path"], table["label"], rows], schema=tables.RESULTS), facts)
+    content = tables.to_parquet(pa.table(columns, schema=schema), facts)
     open_storage(task.output).write(task.key, content)
     return Part(task.key, table.num_rows, hashlib.sha256(content).hexdigest())
 

@@ -12,6 +12,9 @@ from engines.core.errors import StorageError
 DANGLING_LINK = "dangling-link"
 """The `version` of a symbolic link that points nowhere: listed, so that it is counted, but never readable."""
 
+UNREADABLE = "unreadable: "
+"""What the `version` of a file or folder without permission begins with; behind it, the system's words."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -40,10 +43,12 @@ class Storage(ABC):
         """Raise InputError for a listed key that could not be read, whatever it holds."""
 
     @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str = "", *, unreadable: bool = False) -> Iterator[StoredObject]:
         """Every object below the folder `prefix`, in the order of the keys' UTF-8 bytes.
 
-        A location that does not exist lists as empty.
+        A location that does not exist lists as empty. Raises StorageError or TransientError for what cannot be listed;
+        but where permission is missing for a part of it, and `unreadable` is asked for, that part is one object, whose
+        version says so and whose key has a slash at its end if it is a folder.
         """
 
     @abstractmethod

@@ -11,12 +11,14 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO
 
 from engines.core.errors import InputError, StorageError
-from engines.core.storage.base import DANGLING_LINK, Storage, StoredObject, changed
+from engines.core.storage.base import DANGLING_LINK, UNREADABLE, Storage, StoredObject, changed
 
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM)
 
 
 class FolderStorage(Storage):
@@ -25,11 +27,18 @@ class FolderStorage(Storage):
     def __init__(self, folder: str) -> None:
         self.url = folder
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str = "", *, unreadable: bool = False) -> Iterator[StoredObject]:
         """See Storage."""
         folder = os.path.join(self.url, prefix) if prefix else self.url
-        if os.path.isdir(folder):
-            yield from _walk(folder, f"{prefix}/" if prefix else "", (os.path.realpath(folder),))
+        if not os.path.isdir(folder):
+            return
+        for item in _walk(folder, f"{prefix}/" if prefix else "", (os.path.realpath(folder),)):
+            if isinstance(item, StoredObject):
+                yield item
+            elif unreadable and item.key and item.error.errno in _NO_PERMISSION:
+                yield StoredObject(item.key, 0, f"{UNREADABLE}{item.error.strerror}")
+            else:
+                raise _from_os_error(item.error, self.uri(item.key).rstrip("/")) from item.error
 
     def read(self, key: str) -> bytes:
         """See Storage."""
@@ -106,14 +115,23 @@ class FolderStorage(Storage):
             ) from error
 
 
-def _walk(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[StoredObject]:
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What of a folder could not be listed."""
+
+    key: str
+    error: OSError
+
+
+def _walk(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[StoredObject | _Failed]:
     """Files below `folder` in the order S3 would list them, links followed, a link to an ancestor once only."""
     try:
         with os.scandir(folder) as scan:
             # The slash behind a folder's name makes this the order of whole keys.
             entries = sorted((f"{entry.name}/" if _leads_to_folder(entry) else entry.name, entry) for entry in scan)
     except OSError as error:
-        raise _from_os_error(error, folder) from error
+        yield _Failed(prefix, error)
+        return
     for name, entry in entries:
         if name.endswith("/"):
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(ancestors[-1], entry.name)
@@ -124,8 +142,8 @@ def _walk(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[Stor
             status = entry.stat()
         except OSError as error:
             if error.errno not in _LEADS_NOWHERE:
-                raise _from_os_error(error, entry.path) from error
-            if entry.is_symlink():
+                yield _Failed(prefix + name, error)
+            elif entry.is_symlink():
                 yield StoredObject(prefix + name, 0, DANGLING_LINK)
             continue  # or it was removed while the folder was being listed
         if stat.S_ISREG(status.st_mode):  # a pipe or device is no file: reading it may never end
@@ -140,7 +158,7 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link that comes back to itself
+        if error.errno in (errno.ELOOP, *_NO_PERMISSION):  # a link that comes back to itself, or into what is closed
             return False
         raise
 

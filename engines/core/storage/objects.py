@@ -26,8 +26,8 @@ class ObjectStorage(Storage):
         self._store = store
         self._s3 = s3
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """See Storage."""
+    def list(self, prefix: str = "", *, unreadable: bool = False) -> Iterator[StoredObject]:  # noqa: ARG002
+        """See Storage. Permission is for all that is below, or for nothing."""
         if self._s3 is not None:
             return list_bucket(self._s3, prefix, self.uri(prefix) if prefix else self.url)
         return self._list(prefix)

@@ -136,7 +136,8 @@ def untrusted(uri: str, why: str) -> StorageError:
 def unreadable_name(uri: str, why: str) -> InputError:
     """An object whose key cannot be requested."""
     return InputError(
-        f"{uri}: {why}", "Give the object another name: no empty, `.` or `..` part, no control character."
+        f"{uri}: {why}",
+        "Give the object another name (no empty, `.` or `..` part, no control character), or leave it out: --exclude.",
     )
 
 
