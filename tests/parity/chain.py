@@ -96,7 +96,7 @@ def run_chain(
 
 def run_featurize(engine: Engine, source: str, output: Path, model: Model, *, shard_size: int) -> FeaturizeReport:
     """The first two stages."""
-    indexed = engine.index(IndexRequest(source, str(output), "*.jpg", shard_size=shard_size))
+    indexed = engine.index(IndexRequest(source, str(output), Selection(shard_size=shard_size)))
     publish_model(model, str(output))
     return engine.featurize(FeaturizeRequest(source, str(output), indexed.catalog, model.fingerprint))
 
