@@ -60,9 +60,14 @@ def vector_facts(width: int, network: str, fingerprint: str, pca: str) -> dict[s
     return {"width": width, "metric": METRIC, "network": network, "fingerprint": fingerprint, "pca": pca}
 
 
-def catalog_rows(*, splits: bool, columns: Sequence[pa.Field]) -> pa.Schema:
-    """The schema of a catalog whose photos have splits, or columns that are kept: together, as their names are free."""
+def catalog_rows(*, own_labels: bool, splits: bool, columns: Sequence[pa.Field]) -> pa.Schema:
+    """The schema of a catalog whose photos have other labels than their source's own, splits, or columns that are kept.
+
+    These are together in one column, as their names are free.
+    """
     schema = CATALOG
+    if own_labels:
+        schema = schema.append(pa.field("own_label", pa.string(), nullable=False))
     if splits:
         schema = schema.append(pa.field("split", pa.string(), nullable=False))
     return schema.append(pa.field("columns", pa.struct(columns), nullable=False)) if columns else schema
@@ -79,7 +84,7 @@ def result_rows(catalog: pa.Schema) -> pa.Schema:
 
 
 def feature_rows(width: int) -> pa.Schema:
-    """The schema of features of `width` values. `label` is the folder the photo lies in, whatever labels a run has."""
+    """The schema of features of `width` values. `label` is the source's own, whatever labels a run has."""
     return _schema(("path", pa.string()), ("label", pa.string()), ("features", pa.list_(pa.float32(), width)))
 
 

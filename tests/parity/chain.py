@@ -136,7 +136,7 @@ def write_features(output: Path, shards: list[np.ndarray]) -> str:
         for row, path in enumerate(paths):
             split = "train" if row < (len(rows) + 1) // 2 else "test"
             listed.append({"path": path, "label": "label", "size": 0, "version": "", "shard": shard, "split": split})
-    schema = tables.catalog_rows(splits=True, columns=[])
+    schema = tables.catalog_rows(own_labels=False, splits=True, columns=[])
     storage.write("catalog/part.parquet", tables.to_parquet(pa.Table.from_pylist(listed, schema)))
     for name in ("train", "test"):
         images = sum(row["split"] == name for row in listed)

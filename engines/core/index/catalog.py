@@ -131,7 +131,9 @@ class _Writer:
     def __init__(self, catalog: Catalog, source: Source, output: str, fields: list[pa.Field]) -> None:
         self.catalog = catalog
         self._source, self._storage = source, open_storage(output)
-        self._schema = tables.catalog_rows(splits=catalog.labelling.has_splits, columns=fields)
+        self._schema = tables.catalog_rows(
+            own_labels=not catalog.labelling.own_labels, splits=catalog.labelling.has_splits, columns=fields
+        )
         catalog.columns = [field.name for field in fields]
         self._rows: list[tuple[Entry, str]] = []
         self._sizes: list[tuple[str, int]] = []
@@ -188,6 +190,7 @@ class _Writer:
             "size": [entry.size for entry in entries],
             "version": [entry.version for entry in entries],
             "shard": [shard for _, shard in self._rows],
+            "own_label": [entry.own_label for entry in entries],
             "split": [entry.split for entry in entries],
             "columns": [entry.columns for entry in entries],
         }

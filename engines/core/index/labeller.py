@@ -58,7 +58,7 @@ class Labeller:
             label = (found["label"] or "") if found else ""
         elif labelling.label_depth is not None:
             label = folder_at(key, labelling.label_depth)
-        if not label and (labelling.labels != "folder" or labelling.label_depth is not None):
+        if not label and not labelling.own_labels:
             self._without_label.add(key)
         split = ""
         if labelling.split_depth is not None:
@@ -68,7 +68,8 @@ class Labeller:
         elif found and "split" in found.groupdict():
             split = found["split"] or ""
         columns = {name: known.get(name) for name in labelling.keep_columns}
-        return replace(entry, label=label, split=split_name(split), columns=columns)
+        own_label = None if labelling.own_labels else entry.label
+        return replace(entry, label=label, split=split_name(split), columns=columns, own_label=own_label)
 
     def skipped(self, key: str) -> None:
         """A file is none of the run's photos: a row of the metadata for it is not without a file."""

@@ -56,6 +56,11 @@ class Labelling:
         object.__setattr__(self, "keep_columns", tuple(self.keep_columns))  # JSON has lists
 
     @property
+    def own_labels(self) -> bool:
+        """Whether labels are those that the source itself gives."""
+        return self.labels == "folder" and self.label_depth is None
+
+    @property
     def has_splits(self) -> bool:
         """Whether photos have a split."""
         return self.split_depth is not None or self.split_column is not None or self._regex_has("split")

@@ -19,7 +19,8 @@ class Entry:
     `version` changes with the content; it and `size` are what a listing says, and not known of a row of the results.
     `split`: such as train or test, "" for none. `columns`: what else is known of the photo, by name; of an entry that a
     source lists, what the source itself knows (see `Source.columns`), of one of a catalog, what the run keeps.
-    `offset`: where its bytes begin in an archive that has no directory of its own, -1 elsewhere and where not known.
+    `own_label`: the source's own, where the run gives another one; None where it is `label`. `offset`: where its bytes
+    begin in an archive that has no directory of its own, -1 elsewhere and where not known.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Entry:
     version: str = ""
     split: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    own_label: str | None = None
     offset: int = -1
 
 

@@ -18,7 +18,7 @@ from engines.core.networks.canary import deviating_canary, measure_canary
 from engines.core.networks.model import Canary, Model
 from engines.core.output import features_key, rejects_key
 from engines.core.rejects import LIMITED, QUARANTINED, REASONS, RejectedImageError
-from engines.core.sources import Entry, folder_label, open_source
+from engines.core.sources import Entry, open_source
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.photos import DirectPhotos, IsolatedPhotos
 from engines.core.storage import open_storage, read_ahead
@@ -95,10 +95,6 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
         except RejectedImageError as reject:
             return reject
 
-    def folder(entry: Entry) -> str:
-        # Not the run's label: files of one name hold the same bytes, however photos are labelled. Results have it.
-        return folder_label(source.key(entry.path))
-
     with IsolatedPhotos(model, task.limits) if task.isolated else DirectPhotos(model, task.limits) as photos:
         for entry, content in zip(entries, read_ahead(read, entries, READ_AHEAD), strict=True):
             if isinstance(content, FruitsError):
@@ -108,7 +104,7 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
                     raise content
                 rows[len(kept)] = photos.features(content)
             except RejectedImageError as reject:
-                rejects.append((entry.path, folder(entry), reject.reason, reject.detail))
+                rejects.append((entry.path, _own_label(entry), reject.reason, reject.detail))
                 continue
             except FruitsError as error:
                 raise type(error)(f"{entry.path}: {error.message}", error.hint) from error
@@ -133,7 +129,7 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
     table = pa.table(
         [
             [entry.path for entry in kept],
-            [folder(entry) for entry in kept],
+            [_own_label(entry) for entry in kept],
             tables.to_lists(features, schema.field("features").type),
         ],
         schema=schema,
@@ -151,6 +147,11 @@ def _check_harmless(rejects: list[tuple[str, str, str, str]]) -> None:
             f"photos that end their worker: {photos}",
             "Remove them, or leave out --no-quarantine to have them rejected.",
         )
+
+
+def _own_label(entry: Entry) -> str:
+    # Not the run's: files of one name hold the same bytes, however a run labels their photos. Its results have that.
+    return entry.label if entry.own_label is None else entry.own_label
 
 
 def read_report(output: str, fingerprint: str, shard: str) -> ShardReport:
