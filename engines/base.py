@@ -1,4 +1,4 @@
-"""The engine interface: four stages, plain data in, plain data out.
+"""The engine interface: the four stages of a run, and one about its results; plain data in, plain data out.
 
 Every request and report is a frozen dataclass of JSON-able fields, so that a stage can run in this process, on a
 cluster, or as a job somewhere else. What is large stays in the output; reports refer to it.
@@ -18,7 +18,7 @@ from engines.core.index.selection import Selection
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is. `done` and `total` count images, or groups of shards in fit_pca."""
+    """How far a stage is. `done` and `total` count images; groups of shards in fit_pca, questions in neighbours."""
 
     stage: str
     done: int
@@ -145,6 +145,28 @@ class ProjectReport:
 
 
 @dataclass(frozen=True, slots=True)
+class NeighboursRequest:
+    """Find the nearest rows of what `output` publishes, see `engines.core.quality.plan`. Not part of a run.
+
+    `check`: the version of the plan, so that results published meanwhile are not taken for those. `split_depth`: the
+    folder below the source that names a photo's part (train, test, ...); None for the column `split`, if there is one.
+    """
+
+    output: str
+    check: str
+    split_depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeighboursReport:
+    """The check's version (`checks/VERSION/` in the output), and the questions asked; `reused` of them before."""
+
+    check: str
+    questions: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What a stage takes and returns."""
 
@@ -157,12 +179,16 @@ STAGES: Mapping[str, Stage] = {
     "featurize": Stage(FeaturizeRequest, FeaturizeReport),
     "fit_pca": Stage(FitRequest, FitReport),
     "project": Stage(ProjectRequest, ProjectReport),
+    "neighbours": Stage(NeighboursRequest, NeighboursReport),
 }
-"""The stages in their order; each is a method of that name of an engine."""
+"""The stages; each is a method of that name of an engine."""
+
+CHAIN = ("index", "featurize", "fit_pca", "project")
+"""The stages of a run, in their order. The others are about what a run has published."""
 
 
 class Engine(ABC):
-    """Runs the four stages. Use it as a context manager: leaving it stops whatever it started.
+    """Runs the stages. Use it as a context manager: leaving it stops whatever it started.
 
     Every stage is idempotent: it does what is missing and reports on all. Stages raise FruitsError only.
     """
@@ -190,6 +216,10 @@ class Engine(ABC):
     @abstractmethod
     def project(self, request: ProjectRequest) -> ProjectReport:
         """Write the projected features of every shard."""
+
+    @abstractmethod
+    def neighbours(self, request: NeighboursRequest) -> NeighboursReport:
+        """Find the nearest rows of published results, and the moments of their parts (train, test, ...)."""
 
     def describe(self) -> Mapping[str, str | float]:
         """Facts about where the work runs, for the run record."""

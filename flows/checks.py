@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 from platformdirs import user_cache_path
 
@@ -18,12 +20,14 @@ from engines.core.networks.model import RUNTIMES
 from engines.core.networks.prepare import check_weights_file
 from engines.core.networks.table import network_named
 from engines.core.reduce.pca import check_components
-from engines.core.storage import is_folder
-from flows.options import RunSettings
+from engines.core.storage import is_folder, normalize_location, open_storage
+from flows.options import CheckSettings, RunSettings
 from flows.signatures import declared
 
+Settings = TypeVar("Settings", RunSettings, CheckSettings)
 
-def complete(settings: RunSettings, *, config: str | None = None) -> RunSettings:
+
+def complete(settings: Settings, *, config: str | None = None) -> Settings:
     """The settings with those of the engine filled in from the environment and the config file, as plain data.
 
     Raises InputError for an unknown engine, and for settings that cannot be.
@@ -105,6 +109,24 @@ def check_metadata(location: str | None, *, remote: bool = False) -> str | None:
             "Put it on S3, or as metadata.csv, .jsonl or .parquet beside the photos.",
         )
     return location
+
+
+def check_quality_settings(settings: CheckSettings) -> CheckSettings:
+    """The settings with a normalized location. Raises InputError for the first one that cannot work."""
+    if not settings.output:
+        raise InputError("the parameter output is missing", "Name a folder or URL of published results.")
+    engine_row(settings.engine)
+    check_counts(settings)
+    if settings.min_accuracy is not None and not 0 <= settings.min_accuracy <= 1:
+        raise InputError(f"min-accuracy cannot be {settings.min_accuracy:g}", "Give a share from 0 to 1, such as 0.97.")
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError(
+            "the linear probe and the map need the package scikit-learn, which is not installed",
+            "Install fruit-features[check].",
+        )
+    output = normalize_location(settings.output)
+    open_storage(output).check_writable()
+    return replace(settings, output=output)
 
 
 def check_counts(settings: object) -> None:

@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from engines.core.errors import FruitsError, InputError
-from flows.commands import demo, emr, ls, parity, parity_check, run, sample, serve, shard, show, similar, transform
+from flows.commands import (
+    check,
+    demo,
+    emr,
+    ls,
+    parity,
+    parity_check,
+    report,
+    run,
+    sample,
+    serve,
+    shard,
+    show,
+    similar,
+    transform,
+)
 
 _INTERRUPTED = 130
 """Typer's exit code after Ctrl-C."""
@@ -22,7 +37,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, ls, show, shard, transform, similar, serve, sample, demo, emr, parity, parity_check):
+for module in (
+    run,
+    ls,
+    show,
+    check,
+    report,
+    shard,
+    transform,
+    similar,
+    serve,
+    sample,
+    demo,
+    emr,
+    parity,
+    parity_check,
+):
     module.register(app)
 
 

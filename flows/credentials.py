@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from engines.core.errors import InputError
 
 if TYPE_CHECKING:
-    from flows.options import RunSettings
+    from flows.options import CheckSettings, RunSettings
 
 _OF_THE_USER = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 
 
-def use_credentials(settings: RunSettings) -> None:
+def use_credentials(settings: RunSettings | CheckSettings) -> None:
     """Set this process to the credentials and the region that a run's settings name.
 
     The run's own `credentials` win over the block that the settings of its engine name. Raises InputError for a block

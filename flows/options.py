@@ -263,6 +263,43 @@ class RecheckSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """Published results to check, and where the work runs."""
+
+    output: Published = ""
+    engine: EngineName = "dask"
+    split_depth: SplitDepth = None
+    min_accuracy: Annotated[
+        float | None,
+        Option("Fail when the neighbours' vote is right for a smaller share of the photos.", minimum=0, maximum=1),
+    ] = None
+    workers: Workers = None
+    scheduler: Scheduler = None
+    emr: Emr = None
+    credentials: Credentials = None
+
+    @property
+    def engine_settings(self) -> dict[str, Any] | None:
+        """As those of RunSettings."""
+        return self.emr if isinstance(self.emr, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutput:
+    """How `fruits check` shows what it found."""
+
+    as_json: Json = False
+    verbose: Verbose = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings:
+    """An output whose report is made anew."""
+
+    output: Published = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ParityCheckSettings:
     """A sample to run on two engines."""
 

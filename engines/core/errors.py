@@ -37,6 +37,10 @@ class RejectsError(FruitsError):
     """More images were rejected than the run allows."""
 
 
+class QualityError(FruitsError):
+    """Published results tell the classes less well than was asked for."""
+
+
 class ContractError(FruitsError):
     """A promise of the pipeline does not hold, such as `listed == featurized + rejected`. Never expected."""
 

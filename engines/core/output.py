@@ -19,6 +19,7 @@ REPORT = "report.html"
 CATALOGS = "catalog"
 FEATURES = "features"
 REJECTS = "rejects"
+CHECKS = "checks"
 
 FORMAT = 1
 """Counted up when a reader of before could not read a record."""
@@ -99,6 +100,36 @@ def results_folder(pca: str, described: str = "") -> str:
 def result_key(folder: str, number: int, shard: str) -> str:
     """One part of the results: parts are numbered in the order of the catalog's shards."""
     return f"{folder}/part-{number:05d}-{shard}.parquet"
+
+
+def check_folder(check: str) -> str:
+    """The folder of the check of this version."""
+    return f"{CHECKS}/{check}"
+
+
+def nearest_key(folder: str, space: str, band: int) -> str:
+    """The nearest rows of one band of a check, in one space."""
+    return f"{folder}/nearest/{space}-{band:05d}.parquet"
+
+
+def moments_key(folder: str) -> str:
+    """The exact moments of each part (train, test, ...), in the folder of a check."""
+    return f"{folder}/moments.npz"
+
+
+def issues_key(folder: str) -> str:
+    """What is odd about each photo, in the folder of a check."""
+    return f"{folder}/issues.parquet"
+
+
+def layout_key(folder: str) -> str:
+    """Where photos lie on the map, in the folder of a check."""
+    return f"{folder}/map.parquet"
+
+
+def quality_key(folder: str) -> str:
+    """The figures of a check, written last: its commit."""
+    return f"{folder}/quality.json"
 
 
 def job_key(run: str, stage: str, attempt: int) -> str:

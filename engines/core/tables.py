@@ -51,6 +51,30 @@ SPECTRUM = _schema(
 )
 
 
+NEAREST = _schema(
+    ("row", pa.int64()),
+    ("neighbours", pa.list_(pa.int64())),
+    ("distances", pa.list_(pa.float64())),
+)
+ISSUES = _schema(
+    ("path", pa.string()),
+    ("label", pa.string()),
+    ("split", pa.string()),
+    ("predicted_label", pa.string()),
+    *(
+        column
+        for name in ("label", "outlier", "near_duplicate", "exact_duplicate", "class_imbalance", "leakage")
+        for column in ((f"is_{name}_issue", pa.bool_()), (f"{name}_score", pa.float64()))
+    ),
+    ("nearest", pa.string()),
+    ("nearest_distance", pa.float64()),
+    ("near_duplicate_group", pa.int64()),
+    ("exact_duplicate_group", pa.int64()),
+    ("leakage_nearest", pa.string()),
+)
+LAYOUT = _schema(("path", pa.string()), ("label", pa.string()), ("x", pa.float32()), ("y", pa.float32()))
+
+
 METRIC = "euclidean"
 """How far two photos are apart: the distance of their projections. Projections are not divided by their deviations."""
 

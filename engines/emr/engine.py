@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import ClassVar, TypeVar
 
 from engines.base import (
-    STAGES,
+    CHAIN,
     Engine,
     FeaturizeReport,
     FeaturizeRequest,
@@ -19,12 +19,15 @@ from engines.base import (
     FitRequest,
     IndexReport,
     IndexRequest,
+    NeighboursReport,
+    NeighboursRequest,
     ProjectReport,
     ProjectRequest,
 )
 from engines.core.errors import FruitsError, InputError
 from engines.core.index.catalog import read_catalog
-from engines.core.output import FEATURES, features_key
+from engines.core.output import FEATURES, check_folder, features_key
+from engines.core.quality.plan import make_plan
 from engines.core.storage import open_storage
 from engines.emr.archive import Artifacts, facts_of
 from engines.emr.calls import LOGGER, Aws
@@ -37,14 +40,13 @@ from engines.emr.settings import EmrSettings, load_settings
 from engines.emr.sizing import size_for
 from engines.emr.watch import read_report, watch
 
-Request = IndexRequest | FeaturizeRequest | FitRequest | ProjectRequest
-Report = TypeVar("Report", IndexReport, FeaturizeReport, FitReport, ProjectReport)
+Request = IndexRequest | FeaturizeRequest | FitRequest | ProjectRequest | NeighboursRequest
+Report = TypeVar("Report", IndexReport, FeaturizeReport, FitReport, ProjectReport, NeighboursReport)
 
 
 def _after(stage: str) -> list[str]:
-    """What follows a stage, as far as the number of images is known when it starts."""
-    stages = list(STAGES)
-    return [] if stage == "index" else stages[stages.index(stage) + 1 :]
+    """What follows a stage of a run, as far as the number of images is known when it starts."""
+    return [] if stage == "index" or stage not in CHAIN else list(CHAIN[CHAIN.index(stage) + 1 :])
 
 
 class EmrEngine(Engine):
@@ -106,6 +108,15 @@ class EmrEngine(Engine):
         """See Engine."""
         shards = read_catalog(request.output, request.catalog).shards
         return self._run_stage("project", request, ProjectReport, sum(shard.count for shard in shards), len(shards))
+
+    def neighbours(self, request: NeighboursRequest) -> NeighboursReport:
+        """See Engine."""
+        plan = make_plan(request.output, request.split_depth)
+        self._check(plan.record.source, request.output)
+        present = {item.key for item in open_storage(request.output).list(check_folder(plan.version))}
+        missing = [band for band in plan.bands if band.key not in present]
+        questions = sum(band.rows for band in missing)
+        return self._run_stage("neighbours", request, NeighboursReport, questions, len(missing))
 
     def describe(self) -> Mapping[str, str | float]:
         """See Engine: where the jobs ran, with which archive, and what AWS billed."""

@@ -14,7 +14,7 @@ TARGET_MINUTES = 5.0
 START_MINUTES = 2.0
 """Assumed time from a job's submission to its first task, billed for all workers. Not measured on AWS."""
 
-IMAGES_PER_SECOND = {"index": 1000.0, "fit_pca": 4000.0, "project": 2000.0}
+IMAGES_PER_SECOND = {"index": 1000.0, "fit_pca": 4000.0, "project": 2000.0, "neighbours": 250.0}
 """Assumed rates of the other stages, per vCPU. They mostly read and write S3; index runs on the driver alone."""
 
 WORKER_MEMORY_GB = {1: (2, 8, 1), 2: (4, 16, 1), 4: (8, 30, 1), 8: (16, 60, 4), 16: (32, 120, 8)}

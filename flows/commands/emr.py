@@ -109,6 +109,21 @@ def parse_settings(assignments: list[str] | None) -> dict[str, Any]:
     return pairs
 
 
+def settings_of_options(engine: str, table: EmrTable, *, max_cost: float | None = None) -> dict[str, Any] | None:
+    """What the options of a command say of the engine's settings. Raises InputError for an engine that takes none."""
+    from engines import engine_row
+    from engines.core.errors import InputError
+
+    overrides = parse_settings(table.emr_assignments)
+    overrides |= {} if max_cost is None else {"max_cost": max_cost}
+    if overrides and engine_row(engine).settings is None:
+        raise InputError(
+            f"the engine {engine} takes no EMR settings",
+            "Leave out --emr and --max-cost, or use --engine emr-serverless.",
+        )
+    return overrides or None
+
+
 def settings_of(table: EmrTable) -> EmrSettings:
     """Settings from options, environment and config file, with this process set to their credentials."""
     from engines.emr.settings import load_settings

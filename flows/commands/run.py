@@ -9,7 +9,7 @@ import signal
 import sys
 from dataclasses import asdict, replace
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.options import EmrTable, RunSettings, TerminalSettings
 from flows.signatures import as_command
@@ -31,27 +31,13 @@ def run(settings: RunSettings, table: EmrTable, terminal: TerminalSettings) -> N
 
     A second run does only what is missing. The results are published last: until then readers see the former ones.
     """
+    from flows.commands.emr import settings_of_options
     from flows.runtime.server import configured_server
 
-    settings = replace(settings, emr=_emr_overrides(settings, table, terminal.max_cost))
+    emr = settings_of_options(settings.engine, table, max_cost=terminal.max_cost)
+    settings = replace(settings, emr=emr)
     under_prefect = terminal.prefect if terminal.prefect is not None else configured_server() is not None
     run_in_terminal(settings, config=table.config, under_prefect=under_prefect, verbose=terminal.verbose)
-
-
-def _emr_overrides(settings: RunSettings, table: EmrTable, max_cost: float | None) -> dict[str, Any] | None:
-    """What the options say of the engine's settings. Raises InputError for an engine that takes none."""
-    from engines import engine_row
-    from engines.core.errors import InputError
-    from flows.commands.emr import parse_settings
-
-    overrides = parse_settings(table.emr_assignments)
-    overrides |= {} if max_cost is None else {"max_cost": max_cost}
-    if overrides and engine_row(settings.engine).settings is None:
-        raise InputError(
-            f"the engine {settings.engine} takes no EMR settings",
-            "Leave out --emr and --max-cost, or use --engine emr-serverless.",
-        )
-    return overrides or None
 
 
 def run_in_terminal(

@@ -17,6 +17,7 @@ from engines.core import tables
 from engines.core.errors import FruitsError
 from engines.core.networks.images import decode
 from engines.core.output import REJECTS, REPORT, Part, RunRecord, rejects_prefix, spectrum_key
+from engines.core.quality.figures import Quality
 from engines.core.rejects import REASONS, RejectedImageError
 from engines.core.sources import Entry, open_source
 from engines.core.storage import Storage, open_storage, read_ahead
@@ -33,7 +34,7 @@ _THUMBNAIL_SIDE = 224
 _REJECTS_SHOWN = 50
 
 
-def write_report(output: str, record: RunRecord) -> None:
+def write_report(output: str, record: RunRecord, quality: Quality | None = None) -> None:  # noqa: ARG001
     """Write report.html for the run `record` describes: figures, spectrum, a map of the images, nearest neighbours."""
     storage = open_storage(output)
     sample = _sample(storage, record.parts)

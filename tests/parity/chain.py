@@ -20,6 +20,7 @@ from engines.base import (
     FitRequest,
     IndexReport,
     IndexRequest,
+    NeighboursRequest,
     ProjectReport,
     ProjectRequest,
 )
@@ -28,9 +29,11 @@ from engines.core.index.catalog import Catalog, Shard, Split
 from engines.core.index.selection import Selection
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model
-from engines.core.output import features_key, recipe_key
+from engines.core.output import features_key, publish, recipe_key
+from engines.core.quality.plan import make_plan
 from engines.core.storage import open_storage
 from engines.map_engine import MapEngine
+from tests.records import record_with
 
 
 class SequentialEngine(MapEngine):
@@ -106,6 +109,27 @@ def labelled_features(output: Path) -> list[tuple[str, bytes]]:
     table = ds.dataset(output / "features", format="parquet").to_table()
     matrix = tables.to_matrix(table["features"])
     return sorted((label, row.tobytes()) for label, row in zip(table["label"].to_pylist(), matrix, strict=True))
+
+
+def run_neighbours(engine: Engine, run: Run) -> dict[str, str]:
+    """What the engine finds for a check of the published run, each shard a part: the sha256 of every file."""
+    output = str(run.output)
+    record = record_with(
+        {
+            "source": "/nowhere",
+            "results": run.projected.results,
+            "parts": run.projected.parts,
+            "components": run.fitted.components,
+            "catalog": "catalog/made-up.json",
+            "pca": f"pca/{run.fitted.pca}",
+            "model": {"fingerprint": run.fingerprint, "architecture": "", "weights": "", "runtime": ""},
+        }
+    )
+    publish(output, record)
+    plan = make_plan(output, split_depth=1)
+    report = engine.neighbours(NeighboursRequest(output, plan.version, 1))
+    assert report.reused == 0 < report.questions
+    return bytes_of(run.output / "checks")
 
 
 MADE_UP = "0123456789abcdef"

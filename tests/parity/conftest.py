@@ -6,13 +6,23 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engines.core.networks.model import Model
 from engines.core.sample_photos import encode_photo
 from tests.archives import KINDS, photos_of
 from tests.conftest import TEST_DATA, write_photos
-from tests.parity.chain import Run, SequentialEngine, labelled_features, run_chain, run_featurize, run_fit
+from tests.parity.chain import (
+    Run,
+    SequentialEngine,
+    labelled_features,
+    made_up_features,
+    run_chain,
+    run_featurize,
+    run_fit,
+    run_neighbours,
+)
 
 COMPONENTS = 128
 SHARD_SIZE = 24
@@ -109,6 +119,12 @@ class FitReferences:
 @pytest.fixture(scope="session")
 def fit_reference(tmp_path_factory: pytest.TempPathFactory) -> FitReferences:
     return FitReferences(tmp_path_factory.mktemp("fit-reference"))
+
+
+@pytest.fixture(scope="session")
+def neighbours_reference(fit_reference: FitReferences) -> dict[str, str]:
+    """The sha256 of what the sequential engine finds for a check of 60 rows in 3 parts."""
+    return run_neighbours(SequentialEngine(), fit_reference("neighbours", np.split(made_up_features(60), [25, 40]), 10))
 
 
 @pytest.fixture(scope="session", autouse=True)

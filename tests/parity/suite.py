@@ -32,6 +32,7 @@ from tests.parity.chain import (
     run_chain,
     run_featurize,
     run_fit,
+    run_neighbours,
     tables_of,
 )
 from tests.parity.conftest import COMPONENTS, SHARD_SIZE, Archived, FitReferences, Images
@@ -205,6 +206,15 @@ class EngineParity:
         k = run.fitted.components
         assert k == run.fitted.components_for_95
         assert ratios[:k].sum() >= 0.95 > ratios[: k - 1].sum()
+
+    def test_nearest_rows_and_moments_of_parts_are_identical(
+        self, engine: Engine, neighbours_reference: dict[str, str], tmp_path: Path
+    ) -> None:
+        found = run_neighbours(
+            engine, run_fit(engine, np.split(made_up_features(60), [25, 40]), tmp_path / "output", 10)
+        )
+        assert found == neighbours_reference
+        assert len(found) == 5  # among all, in 8 components, in all features, to the training part; moments
 
     def test_schema_and_metadata_of_every_table(self, odd_run: Run, odd_reference: Run) -> None:
         seen = set()

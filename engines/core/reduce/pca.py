@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from engines.core import tables
 from engines.core.errors import InputError
+from engines.core.reduce.arrays import dump_arrays
 from engines.core.reduce.correlation import correlation
 from engines.core.reduce.eigen import largest_eigenpairs
 from engines.core.reduce.grid import Grid
@@ -126,6 +126,15 @@ def project(pca: Pca, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float
     return pca.projection(features)
 
 
+def standardized(pca: Pca, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Features [n, d] in standard deviations from the mean; 0 for a constant feature. The same bits on every CPU.
+
+    Distances between them are those of all components together: components only turn the space.
+    """
+    shifted = features.astype(np.float64) - pca.mean
+    return np.divide(shifted, pca.scale, out=np.zeros_like(shifted), where=pca.scale > 0).astype(np.float32)
+
+
 def dump_pca(pca: Pca) -> bytes:
     """The fitted PCA as npz (no pickle). Equal models give equal bytes, with any Python."""
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -138,14 +147,7 @@ def dump_pca(pca: Pca) -> bytes:
         "unsettled": np.array(pca.unsettled, np.int32),
         "rules": np.array(pca.rules),
     }
-    sink = io.BytesIO()
-    # Not by np.savez: what it streams has other zip headers from one Python to the next.
-    with zipfile.ZipFile(sink, "w") as archive:
-        for name, array in arrays.items():
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
-    return sink.getvalue()
+    return dump_arrays(arrays)
 
 
 def load_pca(content: bytes) -> Pca:

@@ -1,0 +1,145 @@
+"""The figures of a check, as `quality.json` has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engines.core.errors import InputError
+from engines.core.output import CHECKS, RunRecord, check_folder, quality_key
+from engines.core.quality.probe import Probe
+from engines.core.quality.votes import Accuracy, ClassAccuracy, Confusion
+from engines.core.storage import Storage, open_storage
+
+FORMAT = 1
+
+ISSUES = {
+    "label": "their neighbours are sure of another class",
+    "outlier": "they lie far from all others",
+    "near_duplicate": "another photo is almost the same",
+    "exact_duplicate": "another photo is the same file",
+    "class_imbalance": "their class has less than a tenth of an even share",
+    "leakage": "outside of the training part, with a near duplicate in it",
+}
+"""Every kind of issue, with its text for people: so many photos, because ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceQuality:
+    """How well the first `components` tell the classes; `components` 0: all features. None where it cannot be told."""
+
+    components: int
+    neighbours: Accuracy | None
+    probe: Probe | None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitQuality:
+    """A part of the photos held against the training part.
+
+    `leaked`: its photos that have a near duplicate there. `neighbours`, `probe`: trained there, asked about this part.
+    `frechet`: the distance of their moments in standardized features, see `engines.core.quality.drift`.
+    """
+
+    split: str
+    rows: int
+    leaked: int
+    neighbours: Accuracy | None
+    probe: Probe | None
+    frechet: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """The figures of the check `check` of the results in the folder `results`.
+
+    `issues` counts photos by the kinds of ISSUES. `spaces`: the numbers of components that are compared, all features
+    last. `groups` counts groups of near and of exact duplicates. `unread`: photos at the same place as another, whose
+    bytes could not be compared. `training`: the part the `splits` are held against. `facts` are of the process: engine,
+    time and seconds.
+    """
+
+    check: str
+    results: str
+    rows: int
+    labelled: int
+    components: int
+    neighbours: int
+    accuracy: Accuracy | None
+    classes: tuple[ClassAccuracy, ...]
+    confusions: tuple[Confusion, ...]
+    spaces: tuple[SpaceQuality, ...]
+    issues: Mapping[str, int]
+    groups: Mapping[str, int]
+    near_duplicate_radius: float
+    unread: int
+    training: str | None
+    splits: tuple[SplitQuality, ...]
+    facts: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `quality.json` has it."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Quality:
+        """The inverse of `to_json`. Raises KeyError or TypeError for what is none."""
+        values = {name: plain[name] for name in cls.__dataclass_fields__}
+        values["accuracy"] = _accuracy(plain["accuracy"])
+        values["classes"] = tuple(ClassAccuracy(**each) for each in plain["classes"])
+        values["confusions"] = tuple(Confusion(**each) for each in plain["confusions"])
+        values["spaces"] = tuple(
+            SpaceQuality(each["components"], _accuracy(each["neighbours"]), _probe(each["probe"]))
+            for each in plain["spaces"]
+        )
+        values["splits"] = tuple(
+            SplitQuality(**{**each, "neighbours": _accuracy(each["neighbours"]), "probe": _probe(each["probe"])})
+            for each in plain["splits"]
+        )
+        return cls(**values)
+
+
+def _accuracy(plain: Mapping[str, Any] | None) -> Accuracy | None:
+    return None if plain is None else Accuracy(**plain)
+
+
+def _probe(plain: Mapping[str, Any] | None) -> Probe | None:
+    return None if plain is None else Probe(**plain)
+
+
+def write_quality(output: str, quality: Quality) -> None:
+    """Put `quality.json` in place: the check's commit."""
+    content = json.dumps(quality.to_json(), indent=1, ensure_ascii=False).encode()
+    open_storage(output).write(quality_key(check_folder(quality.check)), content)
+
+
+def read_quality(output: str, check: str) -> Quality:
+    """The figures of the check of this version. Raises InputError where they cannot be read."""
+    storage = open_storage(output)
+    key = quality_key(check_folder(check))
+    try:
+        plain = json.loads(storage.read(key))
+        if plain["format"] != FORMAT:
+            raise InputError(f"{storage.uri(key)} has format {plain['format']}, known here is {FORMAT}", "Upgrade.")
+        return Quality.from_json(plain)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{storage.uri(key)} is damaged: {error!r}", "Run `fruits check` again.") from error
+
+
+def latest_quality(output: str, record: RunRecord) -> Quality | None:
+    """The newest check of the published results; None when they were not checked."""
+    found = [each for each in _all(open_storage(output), output) if each.results == record.results]
+    return max(found, key=lambda each: str(each.facts.get("finished", "")), default=None)
+
+
+def former_quality(output: str, check: str) -> Quality | None:
+    """The newest check but this one, of whatever results; None where there is none."""
+    found = [each for each in _all(open_storage(output), output) if each.check != check]
+    return max(found, key=lambda each: str(each.facts.get("finished", "")), default=None)
+
+
+def _all(storage: Storage, output: str) -> list[Quality]:
+    names = [item.key for item in storage.list(CHECKS) if item.key.endswith("/quality.json")]
+    return [read_quality(output, name.split("/")[-2]) for name in names]
