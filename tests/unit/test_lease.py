@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,12 +60,32 @@ def test_a_killed_run_lets_go_at_once(tmp_path: Path) -> None:
         held.check()
 
 
+def test_on_s3_a_run_of_this_machine_is_known_to_be_there_or_killed_at_once(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_POLL_SECONDS", -1)  # no sleep is that long
+    output, ready = f"s3://{bucket}/out", tmp_path / "ready"
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(output, str(ready)))
+    process.start()
+    while not ready.exists():
+        assert process.is_alive()
+        time.sleep(0.05)
+    with pytest.raises(InputError, match="a run to be killed"), lease.exclusive(output, "next"):
+        pytest.fail("two runs hold the lease")
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with lease.exclusive(output, "next") as held:
+        held.check()
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases that are renewed and lost within seconds; a busy machine still renews them in time."""
     monkeypatch.setattr(lease, "LIFE_SECONDS", 4)
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
     monkeypatch.setattr(lease, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "process_identity", str)  # as runs of different machines
 
 
 @pytest.mark.usefixtures("quick")
@@ -77,6 +99,18 @@ class TestOnS3:
         ):
             pytest.fail("two runs hold the lease")
         held.check()
+
+    def test_a_run_of_another_machine_that_was_killed_is_waited_for_and_that_is_said(
+        self, bucket: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lease._ObjectLease, "release", lambda _: None)
+        monkeypatch.setattr(lease._ObjectLease, "_renew", lambda _: None)
+        for _ in range(2):
+            with lease.exclusive(f"s3://{bucket}/out", "a run") as held:
+                held.check()
+        (said,) = (record.message for record in caplog.records if record.name == "fruits.run")
+        assert said.startswith(f"s3://{bucket}/out was being written by a run (")
+        assert said.endswith(": waiting up to 4 s to see whether it still is")
 
     def test_a_run_that_is_done_lets_go_at_once(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lease, "_POLL_SECONDS", -1)  # no sleep is that long
@@ -122,15 +156,15 @@ class TestOnS3:
             held.check()
 
     def test_of_many_that_start_at_once_one_gets_it(self, bucket: str) -> None:
-        from concurrent.futures import ThreadPoolExecutor
+        refused = threading.Semaphore(0)
 
         def attempt(number: int) -> bool:
             try:
                 with lease.exclusive(f"s3://{bucket}/out", f"run {number}"):
-                    time.sleep(2)
+                    return all(refused.acquire(timeout=100) for _ in range(7))
             except InputError:
+                refused.release()
                 return False
-            return True
 
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(attempt, range(8))) == 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import socket
 import threading
@@ -18,17 +19,22 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from engines.core.errors import InputError, StageError, TransientError
 from engines.core.storage import open_storage
 from engines.core.storage.folder import FolderStorage
 from engines.core.storage.objects import ObjectStorage
+from engines.core.storage.process_identity import has_ended, process_identity
 
 LIFE_SECONDS = 60.0
 RENEW_SECONDS = 15.0
 _POLL_SECONDS = 3.0
 
 About = dict[str, str | int]
+
+_LOGGER = logging.getLogger("fruits.run")
+"""Lines of the run itself, for whoever watches it."""
 
 _FILE = ".lock"
 _OBJECT = "lease.json"
@@ -46,13 +52,15 @@ def exclusive(output: str, holder: str) -> Iterator[Lease]:
     """Hold the lease on `output` within this context. `holder` is how a person calls this run.
 
     Raises InputError that names the other run when one is writing there. On an object store that takes up to
-    RENEW_SECONDS to find out, and a crashed run is waited for LIFE_SECONDS.
+    RENEW_SECONDS to find out, and a crashed run is waited for LIFE_SECONDS, which is said. Whether a run of this
+    machine is still there is known at once.
     """
     about: About = {
         "holder": holder,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "process": process_identity(),
     }
     storage = open_storage(output)
     if isinstance(storage, FolderStorage):
@@ -128,10 +136,20 @@ class _ObjectLease(Lease):
             content, version = found
             if seen is not None and version != seen:
                 raise _busy(self._storage.url, content)
+            former = _known(content)
+            free = former.get("released", False) or has_ended(str(former.get("process", "")))
+            if free is False:
+                raise _busy(self._storage.url, content)
             if seen is None:
                 seen, since = version, time.monotonic()
-            released = json.loads(content).get("released", False)
-            if (released or time.monotonic() - since >= LIFE_SECONDS) and self._put(version):
+                if not free:
+                    _LOGGER.warning(
+                        "%s was being written by %s: waiting up to %g s to see whether it still is",
+                        self._storage.url,
+                        _who(content),
+                        LIFE_SECONDS,
+                    )
+            if (free or time.monotonic() - since >= LIFE_SECONDS) and self._put(version):
                 break
             time.sleep(_POLL_SECONDS)
         self._thread.start()
@@ -187,11 +205,24 @@ class _ObjectLease(Lease):
 
 
 def _busy(output: str, content: bytes) -> InputError:
+    return InputError(
+        f"another run is writing into {output}: {_who(content)}",
+        "Wait until it is done, cancel it, or use another output.",
+    )
+
+
+def _who(content: bytes) -> str:
+    about = _known(content)
+    try:
+        return f"{about['holder']} ({about['host']}, process {about['pid']}, since {about['since']})"
+    except KeyError:
+        return "a run that has just started"
+
+
+def _known(content: bytes) -> dict[str, Any]:
+    """What a lease says; nothing where it cannot be read."""
     try:
         about = json.loads(content)
-        who = f"{about['holder']} ({about['host']}, process {about['pid']}, since {about['since']})"
-    except (ValueError, KeyError):
-        who = "a run that has just started"
-    return InputError(
-        f"another run is writing into {output}: {who}", "Wait until it is done, cancel it, or use another output."
-    )
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) else {}
