@@ -10,11 +10,12 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 RUN := $(UV) run --no-sync
 SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
+SPARK41 := UV_PROJECT_ENVIRONMENT=.venv-spark41
 PYTEST := $(RUN) pytest
 # Files of tests that use little of the machine each; those of parity have all of it.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup setup-spark40 demo prefect test test-spark40 test-all test-aws test-e2e test-wheel test-cpus test-accuracy test-browser screenshots check format java emr-package benchmark clean
+.PHONY: help setup setup-spark40 setup-spark41 demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-wheel test-cpus test-accuracy test-browser screenshots check format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -50,9 +51,15 @@ setup-spark40: $(filter .tools/%,$(UV))
 test-spark40: setup-spark40 java ## Run the parity tests of Spark on Spark 4.0, in an environment of its own.
 	$(SPARK40) $(PYTEST) tests/parity/test_spark_*.py tests/parity/test_oracles.py
 
-test-all: test test-spark40 ## Both Spark lines.
+setup-spark41: $(filter .tools/%,$(UV))
+	@$(SPARK41) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark41
 
-test-aws: setup setup-spark40 java ## The EMR engines against a stand-in that checks requests and runs the jobs.
+test-spark41: setup-spark41 java ## Run the parity tests of Spark on Spark 4.1, in an environment of its own; not part of CI.
+	$(SPARK41) $(PYTEST) tests/parity/test_spark_*.py tests/parity/test_oracles.py
+
+test-all: test test-spark40 ## The Spark lines that CI runs: 3.5 and 4.0.
+
+test-aws: setup setup-spark40 setup-spark41 java ## The EMR engines against a stand-in that checks requests and runs the jobs.
 	$(PYTEST) tests/aws
 
 test-e2e: setup ## Deployments on a real Prefect server with a real worker.
@@ -76,8 +83,8 @@ test-browser: setup ## The pages in a real browser; needs Chromium.
 screenshots: setup ## Take pictures of Prefect's page during and after a run, into ./screenshots; needs Chromium.
 	$(RUN) python -m tests.e2e.screenshots screenshots
 
-emr-package: setup ## Build the archive that jobs on EMR run in; prints its name and size.
-	@$(RUN) python -m deployments.package
+emr-package: setup ## Build the archive that jobs on EMR run in (ARCHITECTURE=arm64 for Graviton); prints its name and size.
+	@$(RUN) python -m deployments.package $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
 check: setup ## Formatting, lint, types, direction of imports.
 	$(RUN) ruff format --check .
@@ -93,4 +100,4 @@ benchmark: setup ## Compare the featurize rate with Keras' predict on the same p
 	$(RUN) python -m tests.benchmarks.featurize_rate
 
 clean: ## Remove environments, caches and the demo.
-	rm -rf .venv .venv-spark40 .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cpus demo
+	rm -rf .venv .venv-spark40 .venv-spark41 .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cpus demo

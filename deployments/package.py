@@ -1,8 +1,9 @@
-"""Builds the archive that jobs on EMR run in: an interpreter, the project, and the worker's locked dependencies.
+"""Builds the archive that jobs on EMR run in: the project and the worker's locked dependencies, for a named processor.
 
-    python -m deployments.package [--interpreter auto|standalone|copy] [--python 3.11] [--output dist/emr]
+    python -m deployments.package [--architecture x86_64|arm64] [--interpreter release|standalone] [--python 3.11]
 
-It runs from any folder, so it can be unpacked by Spark (spark.archives) or by a bootstrap action.
+On any machine: wheels are chosen for the workers' platform, and nothing of the machine that builds is copied. The
+archive runs from any folder, so it can be unpacked by Spark (spark.archives) or by a bootstrap action.
 """
 
 from __future__ import annotations
@@ -10,38 +11,47 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import json
-import platform
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
-from deployments.interpreter import copy_installed, install_standalone, least_glibc
-from engines.core.errors import FruitsError, InputError, StageError
-from engines.emr.archive import Manifest, code_digest, newer_glibc
-from engines.emr.settings import WORKERS_GLIBC
+from deployments.interpreter import install_standalone, of_this_machine, runs_here, use_release
+from deployments.shared_objects import check_objects
+from engines.core.errors import FruitsError, StageError
+from engines.core.networks.model import library_versions
+from engines.emr.archive import Manifest, code_digest
+from engines.emr.settings import ARCHITECTURES, WORKERS_GLIBC
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 200_000_000
+INTERPRETERS = ("release", "standalone")
 
-_ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
+PLATFORMS = {
+    architecture: f"{machine}-manylinux_{WORKERS_GLIBC.replace('.', '_')}"
+    for architecture, machine in {"x86_64": "x86_64", "arm64": "aarch64"}.items()
+}
+"""The workers' platforms, as uv names them: Amazon Linux 2023."""
 
 # Left out of the dependencies; the check after packing runs what is left.
 _UNUSED = (
     "ai_edge_litert/libLiteRtWebGpuAccelerator.so",  # workers compute on the CPU
     "ai_edge_litert/vendors",
+    "ai_edge_litert/tools",
     "pyarrow/include",
     "pyarrow/src",
+    "pyarrow/libarrow*_flight.so*",
     "pyarrow/libarrow_flight.so*",
     "pyarrow/_flight*.so",
     "pyarrow/_substrait*.so",
     "numpy/_core/include",
     "numpy/_core/lib",
     "bin",
+    ".lock",
 )
 _BOTOCORE_SERVICES = {"s3", "sts", "sso", "sso-oidc", "signin"}
 """What finding credentials and S3 need; the other 400 services are three quarters of botocore."""
@@ -55,38 +65,35 @@ from engines.core import sample_photos, storage, tables
 from engines.core.networks import images
 from engines.core.reduce import pca
 from engines.core.stages import featurize
-pixels = images.decode(sample_photos.encode_photo(0, 0, 0, 0))
+pixels = images.decode(sample_photos.encode_photo(0, 0, 0, 0), 224)
 table = tables.from_parquet(tables.to_parquet(pyarrow.table({"rows": [int(pixels.sum())]})))
 assert table.num_rows == 1
 boto3.Session(region_name="us-east-1").client("s3")
 boto3.Session(region_name="us-east-1").client("sts")
-outside = [path for path in sys.path if path and not path.startswith(sys.prefix)]
+outside = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix + "/lib"))]
 assert not outside, outside
 print("runs from", sys.prefix)
 """
 
-_FACTS = """
-import json, platform
-from engines.core.networks.model import library_versions
-print(json.dumps([platform.python_version(), library_versions("litert")]))
-"""
 
-
-def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
-    """Build the archive and its manifest into `output`. Raises FruitsError with what to do."""
-    architecture = _architecture()
+def build(minor: str, interpreter: str, output: Path, architecture: str) -> tuple[Path, Manifest]:
+    """Build the archive for `architecture` and its manifest into `output`. Raises FruitsError with what to do."""
     with tempfile.TemporaryDirectory(prefix="fruit-features-package-") as scratch:
         tree = Path(scratch, "environment")
-        origin = _put_interpreter(minor, interpreter, tree)
+        if interpreter == "release":
+            origin, python_version = use_release(minor, tree)
+        else:
+            origin, python_version = install_standalone(minor, architecture, tree)
+        packages = tree / "lib" / f"python{minor}" / "site-packages"
         requirements = _export(Path(scratch, "requirements.txt"))
-        python = tree / "bin" / f"python{minor}"
-        _run("uv", "pip", "install", "--python", str(python), "--require-hashes", "-r", str(requirements), *_INSTALL)
+        _install(packages, minor, architecture, "--require-hashes", "-r", str(requirements))
         _run("uv", "build", "--wheel", "--quiet", "--out-dir", scratch, str(ROOT))
         (wheel,) = Path(scratch).glob("*.whl")
-        _run("uv", "pip", "install", "--python", str(python), "--no-deps", str(wheel), *_INSTALL)
-        _prune(tree / "lib" / f"python{minor}" / "site-packages")
+        _install(packages, minor, architecture, "--no-deps", str(wheel))
+        _prune(packages)
         _forget_origin(tree)
-        _compile(tree, python)
+        glibc = check_objects(tree, architecture)
+        _compile(tree, minor)
         version = wheel.name.split("-", maxsplit=2)[1]
         lock = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
         archive = Path(scratch, "archive.tar.gz")
@@ -96,20 +103,19 @@ def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
         size = archive.stat().st_size
         if size > MAX_BYTES:
             raise StageError(f"the archive has {size / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f}", "See _UNUSED.")
-        _check(archive, minor)
-        python_version, libraries = json.loads(_run(str(python), "-I", "-B", "-c", _FACTS))
+        _check(archive, minor, architecture)
         manifest = Manifest(
             name=name,
             version=version,
             python=python_version,
             architecture=architecture,
-            glibc=least_glibc(tree),
+            glibc=glibc,
             interpreter=origin,
             lock=lock,
             code=code_digest(),
             sha256=sha256,
             size=size,
-            libraries=libraries,
+            libraries=_libraries(packages),
         )
         output.mkdir(parents=True, exist_ok=True)
         place = output / f"{name}.tar.gz"
@@ -118,29 +124,17 @@ def build(minor: str, interpreter: str, output: Path) -> tuple[Path, Manifest]:
         return place, manifest
 
 
-def _architecture() -> str:
-    """What EMR calls this machine's processor. Raises InputError where the archive could not run on EMR's Linux."""
-    machine = _ARCHITECTURES.get(platform.machine())
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or machine is None:
-        raise InputError(
-            f"an archive that is built on {platform.system()} ({platform.machine()}) does not run on EMR",
-            "Build it on Linux with glibc, on a processor like the workers': x86-64, or ARM for Graviton.",
-        )
-    return machine
+def _install(packages: Path, minor: str, architecture: str, *what: str) -> None:
+    """Put wheels for the workers' platform into `packages`. What has no such wheel is refused, never built here."""
+    platform = ("--python-platform", PLATFORMS[architecture], "--python-version", minor, "--only-binary", ":all:")
+    options = ("--quiet", "--link-mode", "copy", "--no-compile-bytecode", "--target", str(packages))
+    _run("uv", "pip", "install", *platform, *options, *what)
 
 
-_INSTALL = ("--quiet", "--link-mode", "copy", "--no-compile-bytecode", "--strict")
-
-
-def _put_interpreter(minor: str, interpreter: str, tree: Path) -> str:
-    if interpreter in ("auto", "standalone"):
-        try:
-            return install_standalone(minor, tree)
-        except InputError as error:
-            if interpreter == "standalone":
-                raise
-            _say(f"{error.message}; copying the installed one instead")
-    return copy_installed(minor, tree)
+def _libraries(packages: Path) -> dict[str, str]:
+    """The versions in `packages` of what decides about the features."""
+    present = {found.name.lower(): found.version for found in distributions(path=[str(packages)])}
+    return {name: present[name] for name in library_versions("litert")}
 
 
 def _export(path: Path) -> Path:
@@ -175,11 +169,15 @@ def _forget_origin(tree: Path) -> None:
             path.unlink()
 
 
-def _compile(tree: Path, python: Path) -> None:
+def _compile(tree: Path, minor: str) -> None:
     """Bytecode for all of it: every worker of every job starts in a folder of its own, and would compile it anew."""
+    python = of_this_machine(minor)
+    if python is None:
+        _say(f"there is no Python {minor} here to compile the archive: its workers will, and start seconds later")
+        return
     # Checked against nothing, as the archive never changes; without the name of this folder.
     options = ("-f", "--invalidation-mode", "unchecked-hash", "-s", str(tree))
-    _run(str(python), "-I", "-B", "-m", "compileall", "-q", *options, str(tree / "lib"))
+    _run(python, "-I", "-B", "-m", "compileall", "-q", *options, str(tree / "lib"))
 
 
 def _pack(tree: Path, archive: Path) -> None:
@@ -206,14 +204,16 @@ def _walk(tree: Path) -> Iterator[Path]:
     yield from sorted(tree.rglob("*"))
 
 
-def _check(archive: Path, minor: str) -> None:
-    """Unpack the archive into an empty folder and use what a worker uses, with no environment at all."""
+def _check(archive: Path, minor: str, architecture: str) -> None:
+    """Where the archive runs on this machine: unpack it into an empty folder and use what a worker uses."""
     with tempfile.TemporaryDirectory(prefix="fruit-features-check-") as folder:
         _run("tar", "-xzf", str(archive), "-C", folder)
-        _say(_run("env", "-i", f"{folder}/bin/python", "-I", "-B", "-c", _CHECK, cwd=folder).strip())
-        found = _run(
-            "env", "-i", f"{folder}/bin/python", "-c", "import sys; print(*sys.version_info[:2], sep='.')"
-        ).strip()
+        if not runs_here(Path(folder), architecture):
+            _say(f"for {architecture}: checked by its ELF headers, as it does not run on this machine")
+            return
+        python = ("env", "-i", f"{folder}/bin/python", "-I", "-B", "-c")
+        _say(_run(*python, _CHECK, cwd=folder).strip())
+        found = _run(*python, "import sys; print(*sys.version_info[:2], sep='.')").strip()
         if found != minor:
             raise StageError(f"the archive has Python {found}, not {minor}", "")
 
@@ -230,17 +230,6 @@ def _run(*command: str, cwd: str | None = None) -> str:
     return done.stdout
 
 
-def glibc_warning(manifest: Manifest) -> str:
-    """What to say of an archive that needs a later C library than EMR's image has; "" for one that does not."""
-    if not newer_glibc(manifest.glibc, WORKERS_GLIBC):
-        return ""
-    return (
-        f"warning: EMR's image has glibc {WORKERS_GLIBC}, so the preflight refuses this archive. Build it where uv "
-        "can download its standalone interpreter, or on Amazon Linux 2023; or use a custom image with a later glibc, "
-        f'and set glibc = "{manifest.glibc}" in the [emr] table.'
-    )
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - a command line
 
@@ -249,17 +238,23 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m deployments.package", description="Build the archive for EMR.")
     parser.add_argument("--python", default="3.11", help="minor version of the interpreter (default: %(default)s)")
-    parser.add_argument("--interpreter", choices=("auto", "standalone", "copy"), default="auto")
+    parser.add_argument(
+        "--architecture", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="of the workers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--interpreter",
+        choices=INTERPRETERS,
+        default=INTERPRETERS[0],
+        help="the Python that EMR's image has, or a standalone one that uv downloads (default: %(default)s)",
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "emr")
     arguments = parser.parse_args()
     try:
-        archive, manifest = build(arguments.python, arguments.interpreter, arguments.output)
+        archive, manifest = build(arguments.python, arguments.interpreter, arguments.output, arguments.architecture)
     except FruitsError as error:
         _say(f"error: {error}")
         return 1
     _say(f"interpreter: {manifest.interpreter} ({manifest.python}), needs glibc {manifest.glibc}")
-    if warning := glibc_warning(manifest):
-        _say(warning)
     print(f"{archive}  {manifest.size / 1e6:.1f} MB")  # noqa: T201 - a command line
     return 0
 

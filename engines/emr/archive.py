@@ -17,6 +17,9 @@ from engines.core.errors import InputError
 from engines.emr.calls import MISSING, Aws, AwsCallError, refused, split_s3
 from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 
+RELEASE_INTERPRETER = "the Python of EMR's image"
+"""What the manifest of an archive without an interpreter of its own says."""
+
 _PUSH = "Build it with `make emr-package` and upload it with `fruits emr push`."
 
 

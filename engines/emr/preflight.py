@@ -114,8 +114,6 @@ def _check_manifest(manifest: Manifest, settings: EmrSettings) -> None:
         )
     if newer_glibc(manifest.glibc, settings.glibc):
         raise InputError(
-            f"the archive {manifest.name} needs glibc {manifest.glibc}, but the workers have {settings.glibc}: its "
-            f"interpreter is {manifest.interpreter}",
-            "Build it where uv can download its standalone interpreter, or on Amazon Linux 2023; or set glibc in the "
-            "[emr] table when a custom image has a later one.",
+            f"the archive {manifest.name} needs glibc {manifest.glibc}, but the workers have {settings.glibc}",
+            f"{again} Or set glibc in the [emr] table when a custom image has a later one.",
         )

@@ -106,6 +106,9 @@ class ServerlessRunner:
             f"{DRIVER_VARIABLE}.PYSPARK_DRIVER_PYTHON": PYTHON,
             f"{DRIVER_VARIABLE}.PYSPARK_PYTHON": PYTHON,
             f"{EXECUTOR_VARIABLE}.PYSPARK_PYTHON": PYTHON,
+            # Spark prefers these to the variables, so that no default of an image decides.
+            "spark.pyspark.driver.python": PYTHON,
+            "spark.pyspark.python": PYTHON,
         }
 
     def adopt(self, job_id: str) -> None:

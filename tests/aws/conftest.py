@@ -15,11 +15,12 @@ import boto3
 import botocore.session
 import pytest
 
+from deployments.interpreter import RELEASE_FOLDER
 from deployments.package import ROOT, build
 from engines.base import FeaturizeReport, FeaturizeRequest, FitRequest, IndexReport, IndexRequest, ProjectRequest
 from engines.core.index.selection import Selection
 from engines.core.networks.model import Model, library_versions, publish_model
-from engines.emr.archive import Artifacts, Manifest, code_digest
+from engines.emr.archive import RELEASE_INTERPRETER, Artifacts, Manifest, code_digest
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.engine import EmrClusterEngine, EmrEngine, EmrServerlessEngine
 from engines.emr.settings import EmrSettings
@@ -29,7 +30,6 @@ from tests.conftest import write_photos
 from tests.s3 import Aws
 
 PHOTOS = 24
-GLIBC = platform.libc_ver()[1]
 
 whole_run = pytest.mark.emr_runs
 """For tests of real jobs or whole runs; see the marker in pyproject.toml."""
@@ -79,12 +79,18 @@ def stand_in(aws: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real archive of this code: the one in dist/emr when it is of this code, else built now (about a minute)."""
-    for path in sorted((ROOT / "dist" / "emr").glob("*.json")):
+    """The real archive of this code: the one in dist/emr when it is of this code, else built now (about a minute).
+
+    Its jobs use the Python that EMR's image has at this place, as Debian 12 does; elsewhere they are skipped.
+    """
+    python = Path(RELEASE_FOLDER, "python3.11")
+    if platform.machine() != "x86_64" or not python.exists():
+        pytest.skip(f"jobs in the archive need x86-64 and {python}, as EMR's image has it")
+    for path in sorted((ROOT / "dist" / "emr").glob("*-x86_64-*.json")):
         manifest = Manifest.load(path.read_text())
-        if manifest.code == code_digest() and manifest.python.startswith("3.11."):
+        if (manifest.code, manifest.interpreter) == (code_digest(), RELEASE_INTERPRETER):
             return path.with_name(f"{manifest.name}.tar.gz")
-    return build("3.11", "copy", tmp_path_factory.mktemp("package"))[0]
+    return build("3.11", "release", tmp_path_factory.mktemp("package"), "x86_64")[0]
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +173,6 @@ def make_setup(aws: Aws, roles: dict[str, str], places: tuple[str, str], model: 
         settings = EmrSettings(
             region=REGION,
             artifacts=f"{artifacts}/{archive.name[:40]}",
-            glibc=GLIBC,
             application_id="00emr",
             execution_role=roles["jobs"],
             service_role=roles["clusters"],

@@ -28,12 +28,15 @@ from tests.parity.chain import SequentialEngine
 ROLE_SECRET = "secret-of-the-role-" + "x" * 20
 """The secret key that jobs get. A test looks for it where no secret may be."""
 
+ENVIRONMENTS = {"3.5": ".venv", "4.0": ".venv-spark40", "4.1": ".venv-spark41"}
+"""Line of Spark -> the environment of this project that has it."""
+
 ROLE_TOKEN = "token-of-the-role-" + "y" * 40
 
 
 def spark_homes() -> dict[str, Path]:
     """Version of Spark -> its folder, of those in the environments of this project."""
-    environments = [Path(sys.prefix), ROOT / ".venv", ROOT / ".venv-spark40"]
+    environments = [Path(sys.prefix), *(ROOT / name for name in ENVIRONMENTS.values())]
     found = {}
     for environment in environments:
         for path in environment.glob("lib/python3*/site-packages/pyspark/version.py"):
@@ -49,8 +52,9 @@ def spark_home(release: str) -> Path:
     for version, folder in spark_homes().items():
         if version.startswith(f"{line}."):
             return folder
-    name = {"3.5": ".venv", "4.0": ".venv-spark40"}[line]
-    raise LookupError(f"{release} has Spark {line}, which is in no environment: `make test-aws` makes {name}")
+    raise LookupError(
+        f"{release} has Spark {line}, which is in no environment: `make test-aws` makes {ENVIRONMENTS[line]}"
+    )
 
 
 def split_s3(url: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The whole chain with real jobs: spark-submit of both Spark lines, in the one archive, from S3 to S3."""
+"""The whole chain with real jobs: spark-submit of each Spark line, in the one archive, from S3 to S3."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.aws.stand_in import StandIn
 SECONDS = 540
 pytestmark = [whole_run, pytest.mark.timeout(600)]
 
-SPARK = {"emr-7.13.0": "3.5.6", "emr-spark-8.0.0": "4.0.2"}
+SPARK = {"emr-7.13.0": "3.5.6", "emr-spark-8.0.0": "4.0.2", "emr-spark-8.1.0": "4.1.1"}
 """EMR release -> the Spark that it has."""
 
 CALLER_SECRET = "secret-of-the-caller-" + "z" * 20
@@ -124,7 +124,13 @@ def test_serverless_by_the_command_line_is_byte_identical_to_the_laptop(
 
 @pytest.mark.parametrize(
     ("name", "release"),
-    [("emr-cluster", "emr-7.13.0"), ("emr-serverless", "emr-spark-8.0.0"), ("emr-cluster", "emr-spark-8.0.0")],
+    [
+        ("emr-cluster", "emr-7.13.0"),
+        ("emr-serverless", "emr-spark-8.0.0"),
+        ("emr-cluster", "emr-spark-8.0.0"),
+        ("emr-serverless", "emr-spark-8.1.0"),
+        ("emr-cluster", "emr-spark-8.1.0"),
+    ],
 )
 def test_the_chain_is_byte_identical_to_the_laptop(
     make_setup: Callable[[Path], Setup],
@@ -135,7 +141,7 @@ def test_the_chain_is_byte_identical_to_the_laptop(
     name: str,
     release: str,
 ):
-    """On both Spark lines; the release of a Serverless job is its application's, that of a cluster is asked for."""
+    """On each Spark line; the release of a Serverless job is its application's, that of a cluster is asked for."""
     need_spark(release)
     stand_in.serverless.application["releaseLabel"] = release
     setup = make_setup(archive)

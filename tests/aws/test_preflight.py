@@ -107,9 +107,9 @@ def test_an_archive_that_does_not_fit(
     refused(setup, stand_in, message, artifacts=settings.artifacts)
 
 
-@pytest.mark.parametrize("release", ["emr-6.9.0", "emr-spark-8.1.0", "emr-spark-9.0.0", "emr-7.13.0-latest"])
+@pytest.mark.parametrize("release", ["emr-6.9.0", "emr-spark-8.2.0", "emr-spark-9.0.0", "emr-7.13.0-latest"])
 def test_a_release_of_another_spark_line(setup: Setup, stand_in: StandIn, release: str):
-    """emr-spark-8.1.0 has Spark 4.1: only its label begins like that of a release with Spark 4.0."""
+    """emr-spark-8.2.0 may have any Spark: only its label begins like that of a release that is tested."""
     stand_in.serverless.application["releaseLabel"] = release
     message = f"the EMR release {release} is not supported"
     assert "emr-7.x (Spark 3.5)" in refused(setup, stand_in, message).hint
@@ -117,7 +117,9 @@ def test_a_release_of_another_spark_line(setup: Setup, stand_in: StandIn, releas
     assert "emr-spark-8.0.x (Spark 4.0)" in error.hint
 
 
-@pytest.mark.parametrize(("release", "spark"), [("emr-7.13.0", "3.5"), ("emr-spark-8.0.0", "4.0")])
+@pytest.mark.parametrize(
+    ("release", "spark"), [("emr-7.13.0", "3.5"), ("emr-spark-8.0.0", "4.0"), ("emr-spark-8.1.0", "4.1")]
+)
 def test_the_spark_line_of_the_release_is_said(
     setup: Setup, stand_in: StandIn, release: str, spark: str, caplog: pytest.LogCaptureFixture
 ):
@@ -129,7 +131,7 @@ def test_the_spark_line_of_the_release_is_said(
     assert caplog.text.count(f"{release} (Spark {spark})") == 2
 
 
-def test_a_python_that_neither_line_is_tested_with(setup: Setup, stand_in: StandIn, aws: Aws, tmp_path):
+def test_a_python_that_no_line_is_tested_with(setup: Setup, stand_in: StandIn, aws: Aws, tmp_path):
     settings = replace(setup.settings, artifacts=f"s3://{aws.new_bucket()}/unfit")
     Artifacts(settings, AwsCalls(settings)).push(write_archive(tmp_path, python="3.14.0"))
     stand_in.serverless.application["releaseLabel"] = "emr-spark-8.0.0"

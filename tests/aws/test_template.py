@@ -13,34 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from deployments.package import ROOT
 from engines.emr.settings import load_settings
-
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "deployments" / "emr" / "template.yaml"
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads !Ref and the like as {"Ref": ...}."""
-
-
-def _function(loader: Any, suffix: str, node: Any) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)
-    return {suffix: value}
-
-
-_Loader.add_multi_constructor("!", _function)
+from tests.aws.cloudformation import TEMPLATE, read_template
 
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    return yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a subclass of SafeLoader
+    return read_template(TEMPLATE.read_text())
 
 
 def statements(template: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -84,7 +65,6 @@ def test_star_as_resource_where_aws_knows_none_and_only_there(template: dict[str
     assert set(stars) == {
         "elasticmapreduce:ListClusters",
         "elasticmapreduce:RunJobFlow",
-        "servicequotas:GetServiceQuota",
     }
     # Only clusters with the tag that everything else is allowed on.
     condition = stars["elasticmapreduce:RunJobFlow"]["Condition"]
