@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from engines.core.errors import FruitsError, InputError
 from engines.emr.settings import EmrSettings, load_settings
-from flows.commands.emr import parse_settings
+from flows.assignments import read_assignments
 from flows.options import EmrTable
 from flows.runtime.emr_block import EmrSettingsBlock
 from flows.runtime.server import check_server
@@ -45,7 +45,8 @@ class Blocks:
 def register(blocks: Blocks, table: EmrTable) -> None:
     """Register or update the blocks aws-credentials/NAME, emr-settings/NAME and s3-bucket/NAME."""
     check_server()
-    overrides = parse_settings(table.emr_assignments) | ({"region": blocks.region} if blocks.region else {})
+    overrides = read_assignments("--emr", table.emr_assignments, "executors=4")
+    overrides |= {"region": blocks.region} if blocks.region else {}
     settings = load_settings(overrides, config=table.config)
     credentials = credentials_block(settings.region, blocks.profile or os.environ.get("AWS_PROFILE"))
     _save(credentials, f"aws-credentials/{blocks.name}", _kind(credentials))

@@ -235,6 +235,62 @@ class EmrStatus:
     engine: EmrEngine = "emr-serverless"
 
 
+Region = Annotated[
+    str | None,
+    Option("AWS region; by default that of the settings, of AWS_REGION, or of the profile.", metavar="REGION"),
+]
+StackName = Annotated[str, Option("Name of the CloudFormation stack.", metavar="NAME")]
+Yes = Annotated[bool, Option("Do it without asking.", flags=("--yes",))]
+
+
+@dataclass(frozen=True, slots=True)
+class EmrSetup:
+    """What is made on AWS for runs on EMR."""
+
+    region: Region = None
+    source: Annotated[
+        str | None,
+        Option(
+            "Where the images are on S3; by default they will lie below photos/ in the stack's own bucket.",
+            metavar="s3://BUCKET/PREFIX",
+        ),
+    ] = None
+    stack: StackName = "fruits"
+    parameters: Annotated[
+        list[str] | None,
+        Option(
+            "A parameter of the stack, as deployments/emr/template.yaml has it; may be repeated.",
+            flags=("--parameter",),
+            metavar="NAME=VALUE",
+        ),
+    ] = None
+    archive: Annotated[
+        str | None,
+        Option(
+            "Archive of `make emr-package`; by default the one of this code in dist/emr, else built now.",
+            metavar="FILE",
+        ),
+    ] = None
+    config: Annotated[str, Option("File that the [emr] table is written to.", metavar="FILE")] = "fruits.toml"
+    trial: Annotated[
+        bool, Option("Run 100 made-up photos at the end, for a few cents.", flags=("--trial/--no-trial",))
+    ] = True
+    yes: Yes = False
+
+
+@dataclass(frozen=True, slots=True)
+class EmrRemoval:
+    """What is removed from AWS."""
+
+    region: Region = None
+    stack: StackName = "fruits"
+    config: Annotated[str, Option("File with the [emr] table.", metavar="FILE")] = "fruits.toml"
+    keep_bucket: Annotated[
+        bool, Option("Keep the stack's bucket with its photos and results.", flags=("--keep-bucket",))
+    ] = False
+    yes: Yes = False
+
+
 @dataclass(frozen=True, slots=True)
 class TerminalSettings:
     """What `fruits run` takes besides."""

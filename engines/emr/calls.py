@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -168,6 +169,11 @@ class Aws:
             self._session = self._session or boto3.Session(region_name=self._settings.region)
             self._clients[service] = self._session.client(service, config=config)
         return self._clients[service]
+
+
+def region_of_this_machine() -> str | None:
+    """The region of AWS_REGION, AWS_DEFAULT_REGION or the profile; None where none of them names one."""
+    return os.environ.get("AWS_REGION") or boto3.Session().region_name
 
 
 def split_s3(url: str) -> tuple[str, str]:

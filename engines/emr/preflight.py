@@ -20,7 +20,7 @@ def preflight(
 
     Raises InputError for the first that cannot work, with what to do.
     """
-    lines = [_check_identity(aws)]
+    lines = [check_identity(aws)]
     locations = {"source": source, "output": output, "artifacts": settings.artifacts}
     for name, location in locations.items():
         if not location.startswith("s3://"):
@@ -29,7 +29,7 @@ def preflight(
                 "Give s3://bucket/prefix; copy a folder with `aws s3 sync FOLDER s3://bucket/prefix`.",
             )
     for bucket in dict.fromkeys(split_s3(location)[0] for location in locations.values()):
-        lines.append(_check_bucket(aws, bucket, settings.region))
+        lines.append(check_bucket(aws, bucket, settings.region))
     manifest = artifacts.current().manifest
     _check_manifest(manifest, settings)
     lines.append(f"archive {manifest.name}: Python {manifest.python}, {manifest.size / 1e6:.0f} MB")
@@ -65,7 +65,8 @@ def check_role(aws: Aws, role: str, service: str, setting: str) -> str:
     return f"role {name}: trusts {service}"
 
 
-def _check_identity(aws: Aws) -> str:
+def check_identity(aws: Aws) -> str:
+    """A line about who the credentials belong to. Raises InputError when AWS does not accept them."""
     try:
         identity = aws.call("sts", "get_caller_identity")
     except AwsCallError as error:
@@ -75,7 +76,8 @@ def _check_identity(aws: Aws) -> str:
     return f"account {identity['Account']} as {identity['Arn'].rsplit(':', 1)[-1]}"
 
 
-def _check_bucket(aws: Aws, bucket: str, region: str) -> str:
+def check_bucket(aws: Aws, bucket: str, region: str) -> str:
+    """A line about a bucket. Raises InputError when it does not exist, may not be used, or is not in `region`."""
     try:
         answer = aws.call("s3", "head_bucket", Bucket=bucket)
         found = answer.get("BucketRegion") or region

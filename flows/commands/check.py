@@ -27,8 +27,8 @@ def check(settings: CheckSettings, table: EmrTable, shown: CheckOutput) -> None:
     Writes checks/VERSION/issues.parquet (a row per photo), quality.json and map.parquet into OUTPUT, and the report
     anew. A second check does only what is missing. Exit code 1: the accuracy is below --min-accuracy.
     """
+    from flows.assignments import settings_of_options
     from flows.checks import check_quality_settings, complete
-    from flows.commands.emr import settings_of_options
     from flows.credentials import use_credentials
     from flows.views import terminal
 

@@ -35,13 +35,13 @@ def demo(
         sample(photos, images=_IMAGES, classes=_CLASSES, seed=0)
         with open(complete, "w", encoding="utf-8") as file:
             file.write(f"{_IMAGES} photos of {_CLASSES} classes\n")
-    settings = RunSettings(source=photos, output=output, weights=_weights(), shard_size=_SHARD_SIZE)
+    settings = RunSettings(source=photos, output=output, weights=weights_or_random(), shard_size=_SHARD_SIZE)
     run_in_terminal(settings)
     typer.echo(f"\nLook at it: open {os.path.abspath(output)}/report.html")
     typer.echo("Your own photos: fruits run SOURCE OUTPUT (fruits run --help)")
 
 
-def _weights() -> str:
+def weights_or_random() -> str:
     """`imagenet`, or `random` where ImageNet's weights cannot be had; says so."""
     from rich.console import Console
 
@@ -55,6 +55,6 @@ def _weights() -> str:
             prepare_model("imagenet", "litert", cache_folder())
         except DownloadError as error:
             console.print(f"[yellow]{error.message}[/]")
-            console.print("The demo goes on with random weights: the chain is the same, the features mean nothing.")
+            console.print("It goes on with random weights: the chain is the same, the features mean nothing.")
             return "random"
     return "imagenet"

@@ -1,13 +1,15 @@
-"""`fruits emr`: what runs on EMR needs (push), and what a person does about runs (status, logs, stop, cost)."""
+"""`fruits emr`: what runs on EMR need (init, push, destroy), and what a person does about them (status, stop, ...)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.assignments import read_assignments
+from flows.commands import emr_setup
 from flows.options import EmrJobs, EmrStatus, EmrTable
 from flows.signatures import Option, as_command
 
@@ -20,8 +22,8 @@ DIST = Path("dist", "emr")
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    group = typer.Typer(no_args_is_help=True, help="Runs on Amazon EMR: push the archive; status, logs, stop, cost.")
-    for command in (push, status, logs, stop, cost):
+    group = typer.Typer(no_args_is_help=True, help="Runs on Amazon EMR: init, push, destroy; status, logs, stop, cost.")
+    for command in (emr_setup.init, push, status, logs, stop, cost, emr_setup.destroy):
         group.command()(command)
     app.add_typer(group, name="emr")
 
@@ -96,40 +98,12 @@ def cost(jobs: EmrJobs, table: EmrTable) -> None:
         _print(f"{name:<18}{value}")
 
 
-def parse_settings(assignments: list[str] | None) -> dict[str, Any]:
-    """`NAME=VALUE` texts as a mapping. Raises InputError for a text without `=`."""
-    from engines.core.errors import InputError
-
-    pairs = {}
-    for text in assignments or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--emr {text} sets nothing", "Write --emr NAME=VALUE, such as --emr executors=4.")
-        pairs[name.strip()] = value.strip()
-    return pairs
-
-
-def settings_of_options(engine: str, table: EmrTable, *, max_cost: float | None = None) -> dict[str, Any] | None:
-    """What the options of a command say of the engine's settings. Raises InputError for an engine that takes none."""
-    from engines import engine_row
-    from engines.core.errors import InputError
-
-    overrides = parse_settings(table.emr_assignments)
-    overrides |= {} if max_cost is None else {"max_cost": max_cost}
-    if overrides and engine_row(engine).settings is None:
-        raise InputError(
-            f"the engine {engine} takes no EMR settings",
-            "Leave out --emr and --max-cost, or use --engine emr-serverless.",
-        )
-    return overrides or None
-
-
 def settings_of(table: EmrTable) -> EmrSettings:
     """Settings from options, environment and config file, with this process set to their credentials."""
     from engines.emr.settings import load_settings
     from flows.credentials import use_block
 
-    settings = load_settings(parse_settings(table.emr_assignments), config=table.config)
+    settings = load_settings(read_assignments("--emr", table.emr_assignments, "executors=4"), config=table.config)
     use_block(settings.credentials_block, region=settings.region)
     return settings
 

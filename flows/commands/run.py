@@ -31,7 +31,7 @@ def run(settings: RunSettings, table: EmrTable, terminal: TerminalSettings) -> N
 
     A second run does only what is missing. The results are published last: until then readers see the former ones.
     """
-    from flows.commands.emr import settings_of_options
+    from flows.assignments import settings_of_options
     from flows.runtime.server import configured_server
 
     emr = settings_of_options(settings.engine, table, max_cost=terminal.max_cost)

@@ -72,6 +72,7 @@ def stand_in(aws: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.setenv("AWS_ENDPOINT_URL_EMR_SERVERLESS", server.endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL_EMR", server.endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", server.endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", server.endpoint)
     yield server
     server.close()
     assert server.rejected == []

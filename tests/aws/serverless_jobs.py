@@ -67,6 +67,13 @@ class ServerlessJobs:
         self._check_application(applicationId)
         return {"application": self.application}
 
+    def stop_application(self, applicationId: str) -> dict[str, Any]:
+        self._check_application(applicationId)
+        if self.running():
+            raise _error(400, "ValidationException", "All jobs must be completed or cancelled before stopping")
+        self.application["state"] = "STOPPED"
+        return {}
+
     def start_job_run(self, **request: Any) -> dict[str, Any]:
         self._check_application(request["applicationId"])
         token = request["clientToken"]

@@ -14,6 +14,8 @@ from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.validate import ParamValidator
 
+from tests.aws.query_protocol import answer_xml, error_xml, members, parse_form
+
 Json = dict[str, Any]
 
 
@@ -22,27 +24,37 @@ class BadRequestError(Exception):
 
 
 class Service:
-    """One service, by botocore's model of it; `rest-json` and `json` protocols."""
+    """One service, by botocore's model of it; `rest-json`, `json` and `query` protocols."""
 
     def __init__(self, name: str) -> None:
         self.model = ServiceModel(Loader().load_service_model(name, "service-2"), name)
         self.rest = self.model.metadata["protocol"] == "rest-json"
+        self.query = self.model.metadata["protocol"] == "query"
         self._routes = list(self._read_routes()) if self.rest else []
         self.signing_name = self.model.metadata.get("signingName", self.model.metadata["endpointPrefix"])
 
     def parse(self, method: str, url: str, headers: Any, body: bytes) -> tuple[str, Json]:
         """The operation and its parameters. Raises BadRequestError for what the model does not know or allow."""
-        name, parameters = self._parse_rest(method, url, body) if self.rest else self._parse_json(headers, body)
+        if self.query:
+            name, form = parse_form(body)
+            parameters = members(self.model.operation_model(name).input_shape, form)
+        else:
+            name, parameters = self._parse_rest(method, url, body) if self.rest else self._parse_json(headers, body)
         self._check(self.model.operation_model(name).input_shape, parameters, f"{name} request")
         return name, parameters
 
     def serialize(self, operation: str, output: Json) -> bytes:
         """The answer's body. Fails for an answer that AWS could not give."""
         shape = self.model.operation_model(operation).output_shape
-        if shape is None:
-            return b"{}"
-        self._check(shape, output, f"{operation} answer")
-        return json.dumps(_plain(shape, output)).encode()
+        if shape is not None:
+            self._check(shape, output, f"{operation} answer")
+        if self.query:
+            return answer_xml(operation, shape, output)
+        return b"{}" if shape is None else json.dumps(_plain(shape, output)).encode()
+
+    def error(self, code: str, message: str) -> bytes:
+        """The body of an error."""
+        return error_xml(code, message) if self.query else json.dumps({"__type": code, "message": message}).encode()
 
     def _parse_json(self, headers: Any, body: bytes) -> tuple[str, Json]:
         prefix, _, name = headers.get("X-Amz-Target", "").partition(".")

@@ -69,6 +69,7 @@ class StandIn:
     def __init__(self, endpoint_s3: str, scratch: Path) -> None:
         from tests.aws.clusters import Clusters
         from tests.aws.serverless_jobs import ServerlessJobs
+        from tests.aws.stacks import Stacks
 
         self.faults = Faults()
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -80,10 +81,12 @@ class StandIn:
         self.serverless = ServerlessJobs(self)
         self.clusters = Clusters(self)
         self.quotas = Quotas()
+        self.stacks = Stacks(self)
         services = [
             (service("emr-serverless"), self.serverless),
             (service("emr"), self.clusters),
             (service("service-quotas"), self.quotas),
+            (service("cloudformation"), self.stacks),
         ]
         self._services = {model.signing_name: (model, handler) for model, handler in services}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -115,8 +118,10 @@ class StandIn:
 
     def answer(self, method: str, url: str, headers: Any, body: bytes) -> tuple[int, bytes, bool]:
         """Status, body, and whether the connection is lost instead."""
+        model, handler, region = self._service(headers)
         try:
-            model, handler, name, parameters = self._understand(method, url, headers, body)
+            name, parameters = model.parse(method, url, headers, body)
+            self._refuse(region)
             if self._used(self.faults.lose_before, name):
                 return 0, b"", True
             if name in self.faults.deny:
@@ -130,26 +135,28 @@ class StandIn:
             time.sleep(self.faults.delay.pop(name, 0.0))
             return 200, content, self._used(self.faults.lose_after, name)
         except AwsError as error:
-            return error.status, json.dumps({"__type": error.code, "message": str(error)}).encode(), False
+            return error.status, model.error(error.code, str(error)), False
         except BadRequestError as error:
             self.rejected.append(str(error))
-            return 400, json.dumps({"__type": "ValidationException", "message": str(error)}).encode(), False
+            return 400, model.error("ValidationException", str(error)), False
 
-    def _understand(self, method: str, url: str, headers: Any, body: bytes) -> tuple[Service, Any, str, dict[str, Any]]:
+    def _service(self, headers: Any) -> tuple[Service, Any, str]:
+        """The service that a request is signed for, what answers for it, and the region."""
         signature = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request", headers.get("Authorization", ""))
         if signature is None or signature[2] not in self._services:
             raise BadRequestError(f"not signed for a service that is here: {headers.get('Authorization')}")
-        model, handler = self._services[signature[2]]
-        name, parameters = model.parse(method, url, headers, body)
+        return *self._services[signature[2]], signature[1]
+
+    def _refuse(self, region: str) -> None:
+        """Raise what every request is answered with for now."""
         if self.faults.expired > 0:
             self.faults.expired -= 1
             raise AwsError(403, "ExpiredTokenException", "The security token included in the request is expired")
         if self.faults.throttle > 0:
             self.faults.throttle -= 1
             raise AwsError(429, "ThrottlingException", "Rate exceeded")
-        if signature[1] != REGION:
-            raise AwsError(404, "ResourceNotFoundException", f"nothing of yours is in {signature[1]}")
-        return model, handler, name, parameters
+        if region != REGION:
+            raise AwsError(404, "ResourceNotFoundException", f"nothing of yours is in {region}")
 
     def _used(self, counts: Counter[str], name: str) -> bool:
         with self.lock:
@@ -179,8 +186,9 @@ def _handler(stand_in: StandIn) -> Callable[..., BaseHTTPRequestHandler]:
                 self.connection.close()
                 return
             self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
-            if status >= 400:
+            xml = content.startswith(b"<")
+            self.send_header("Content-Type", "text/xml" if xml else "application/x-amz-json-1.1")
+            if status >= 400 and not xml:
                 self.send_header("x-amzn-ErrorType", json.loads(content)["__type"])
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -78,7 +78,8 @@ compiled = [*packages.rglob("*.cpython-*.so"), *packages.rglob("*.abi3.so")]
 for path in [*compiled, *packages.joinpath("engines").rglob("*.py")]:
     parts = path.relative_to(packages).with_name(path.name.split(".")[0]).parts
     names.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-left_out = ("engines.dask", "engines.spark", "engines.emr", "engines.registry")  # which need what only a driver has
+# What only a desktop has, and what only a driver has.
+left_out = ("PIL._imagingtk", "engines.dask", "engines.spark", "engines.emr", "engines.registry")
 for name in sorted(name for name in names if not name.startswith(left_out)):
     importlib.import_module(name)
 print(len(names))
