@@ -119,8 +119,8 @@ FROM_JOBS = [
     Request("kms:Decrypt", STACK.parameters["BucketKmsKey"]),
     Request("kms:GenerateDataKey", STACK.parameters["BucketKmsKey"]),
 ]
-BY_WHO_MAKES_STACKS = {"stack.py"}
-"""Modules whose calls are an administrator's; see `fruits emr init`."""
+BY_WHO_MAKES_STACKS = {"setup.py", "stack.py"}
+"""Modules whose calls are an administrator's: `fruits emr init` and `fruits emr destroy`."""
 
 
 def calls_of_the_engines() -> Iterator[tuple[str, str]]:
