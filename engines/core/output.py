@@ -132,14 +132,24 @@ def quality_key(folder: str) -> str:
     return f"{folder}/quality.json"
 
 
-def job_key(run: str, stage: str, attempt: int) -> str:
-    """Where a job that ran a stage elsewhere leaves its report."""
-    return f"jobs/{run}/{stage}-{attempt}.json"
+def job_folder(run: str, attempt: int) -> str:
+    """Where a run and its job elsewhere leave what they say to each other; `attempt` counts the run's jobs."""
+    return f"jobs/{run}/{attempt}"
 
 
-def job_progress_key(run: str, stage: str, attempt: int) -> str:
-    """Where such a job says how far it is."""
-    return f"jobs/{run}/{stage}-{attempt}.progress.json"
+def order_key(folder: str, number: int) -> str:
+    """One order to the job of this folder."""
+    return f"{folder}/order-{number:04d}.json"
+
+
+def answer_key(folder: str, number: int) -> str:
+    """What the job has to say to this order when it is done."""
+    return f"{folder}/answer-{number:04d}.json"
+
+
+def job_progress_key(folder: str) -> str:
+    """How far the job is with the order it works on."""
+    return f"{folder}/progress.json"
 
 
 @dataclass(frozen=True, slots=True)

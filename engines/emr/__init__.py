@@ -1,1 +1,1 @@
-"""The stages on Amazon EMR: each is a job run (EMR Serverless) or a step (EMR on EC2) of the Spark engine."""
+"""The stages on Amazon EMR: one job of EMR Serverless, or one step of EMR on EC2, takes them as orders."""

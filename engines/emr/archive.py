@@ -111,7 +111,7 @@ class Artifacts:
         folder = self._prefix()
         url = f"{folder}/archives/{archive.name}"
         entry, bootstrap = entry_point_source(), bootstrap_source()
-        entry_url = f"{folder}/entry/stage_job-{_digest(entry)[:16]}.py"
+        entry_url = f"{folder}/entry/job_driver-{_digest(entry)[:16]}.py"
         bootstrap_url = f"{folder}/entry/bootstrap-{_digest(bootstrap)[:16]}.sh"
         uploaded = []
         if not self._is_there(url, manifest.size):
@@ -168,8 +168,8 @@ def read_manifest(archive: Path) -> Manifest:
 
 
 def entry_point_source() -> bytes:
-    """The entry point of jobs, `engines.emr.stage_job`, which is uploaded as one file."""
-    return (files("engines.emr") / "stage_job.py").read_bytes()
+    """The entry point of jobs, `engines.emr.job_driver`, which is uploaded as one file."""
+    return (files("engines.emr") / "job_driver.py").read_bytes()
 
 
 def bootstrap_source() -> bytes:

@@ -70,12 +70,12 @@ class ClusterRunner:
             except AwsCallError as error:
                 raise refused(
                     error,
-                    f"the step {job.name.stage} could not be added to {cluster}",
+                    f"the job of the run {job.name.run} could not be added to {cluster}",
                     "Look at the cluster in the console; when it has ended, run again.",
                 ) from error
             return f"{cluster}/{answer['StepIds'][0]}"
         raise TransientError(
-            f"the step {job.name.stage} could not be added to {cluster} in {_TRIES} attempts",
+            f"the job of the run {job.name.run} could not be added to {cluster} in {_TRIES} attempts",
             "Check the network and the service's status, then run again: what was done is kept.",
         )
 

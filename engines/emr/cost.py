@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from engines.core.errors import InputError
 from engines.emr.protocol import Billed
 from engines.emr.settings import EmrSettings
-from engines.emr.sizing import minutes_for, size_for
+from engines.emr.sizing import Work, minutes_for_job, size_for_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +66,20 @@ def load_prices(settings: EmrSettings, engine: str) -> Prices:
     return Prices(str(table["date"]), {**hour, **(settings.prices or {})})
 
 
-def estimate_stages(settings: EmrSettings, engine: str, stages: list[str], images: int, shards: int) -> Estimate:
-    """What these stages are likely to cost for `images` in `shards`.
+def estimate_job(settings: EmrSettings, engine: str, work: Mapping[str, Work]) -> Estimate:
+    """What a job is likely to cost that does all of `work`, by stage. All its workers are billed to its end.
 
     On a cluster every instance is billed from the request to the end, including the minutes until it is ready.
     """
     prices = load_prices(settings, engine)
-    billed, total = Billed(), 0.0
-    largest = 0
-    for stage in stages:
-        size = size_for(settings, stage, images, shards)
-        minutes = minutes_for(settings, stage, images, shards, size)
-        total += minutes
-        largest = max(largest, size.executors)
-        if engine == "emr-serverless":
-            billed += Billed(size.vcpus * minutes / 60, size.memory_gb * minutes / 60)
-    if engine == "emr-cluster":
-        total += CLUSTER_START_MINUTES
-        billed = Billed(instance_hours=(1 + largest) * total / 60)
-    return Estimate(billed, total, prices.cost(billed, settings.instance_type))
+    size = size_for_job(settings, work)
+    minutes = minutes_for_job(settings, work, size)
+    if engine == "emr-serverless":
+        billed = Billed(size.vcpus * minutes / 60, size.memory_gb * minutes / 60)
+    else:
+        minutes += CLUSTER_START_MINUTES
+        billed = Billed(instance_hours=(1 + size.executors) * minutes / 60)
+    return Estimate(billed, minutes, prices.cost(billed, settings.instance_type))
 
 
 CLUSTER_START_MINUTES = 8.0

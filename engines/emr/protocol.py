@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from engines.core.output import job_key, job_progress_key
+from engines.core.output import job_folder
 from engines.core.storage import normalize_location
 from engines.emr.sizing import Size
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from engines.emr.archive import Manifest
 
 TAG_RUN = "fruit-features:run"
-TAG_STAGE = "fruit-features:stage"
 TAG_OUTPUT = "fruit-features:output"
 
 
@@ -43,16 +42,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobName:
-    """Which run and stage a job belongs to. It is the job's name on AWS, because listings show names but no tags."""
+    """Which run a job belongs to, and which of its jobs it is. It is the job's name on AWS: listings show no tags."""
 
     run: str
-    stage: str
     attempt: int
     output: str
     """Digest of the output's location, see `output_tag`."""
 
     def __str__(self) -> str:
-        return f"fruit-features/{self.run}/{self.stage}/{self.attempt}/{self.output}"
+        return f"fruit-features/{self.run}/{self.attempt}/{self.output}"
 
     @property
     def token(self) -> str:
@@ -62,28 +60,23 @@ class JobName:
     @property
     def tags(self) -> dict[str, str]:
         """The job's tags, for people, policies and the allocation of costs."""
-        return {TAG_RUN: self.run, TAG_STAGE: self.stage, TAG_OUTPUT: self.output}
+        return {TAG_RUN: self.run, TAG_OUTPUT: self.output}
 
     @property
-    def report_key(self) -> str:
-        """Where in the output the job leaves its report."""
-        return job_key(self.run, self.stage, self.attempt)
-
-    @property
-    def progress_key(self) -> str:
-        """Where in the output the job says how far it is."""
-        return job_progress_key(self.run, self.stage, self.attempt)
+    def folder(self) -> str:
+        """Where in the output the run and this job leave what they say to each other."""
+        return job_folder(self.run, self.attempt)
 
     @classmethod
     def parse(cls, text: str) -> JobName | None:
         """The inverse of `str`; None for a name that is not of this project."""
-        match = re.fullmatch(r"fruit-features/([\w.-]+)/(\w+)/(\d+)/([0-9a-f]+)", text)
-        return cls(match[1], match[2], int(match[3]), match[4]) if match else None
+        match = re.fullmatch(r"fruit-features/([\w.-]+)/(\d+)/([0-9a-f]+)", text)
+        return cls(match[1], int(match[2]), match[3]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """One stage to run as a job: the job's name, the arguments of the entry point, and the job's size."""
+    """The job to start: its name, the arguments of the entry point, and its size."""
 
     name: JobName
     arguments: list[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +14,7 @@ from engines.emr.protocol import Billed, JobName, JobRequest, JobStatus, State
 from engines.emr.quota import account_limit
 from engines.emr.releases import check_release
 from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
-from engines.emr.sizing import Limit, shrink_to, size_for
+from engines.emr.sizing import Limit, shrink_to, smallest_size
 
 SERVICE = "emr-serverless"
 
@@ -89,7 +88,7 @@ class ServerlessRunner:
                 return found
             raise refused(
                 error,
-                f"the job {job.name.stage} could not be started on {self._settings.application_id}",
+                f"the job of the run {job.name.run} could not be started on {self._settings.application_id}",
                 f"Check the execution role {self._settings.execution_role} (its trust in emr-serverless.amazonaws.com, "
                 "and your iam:PassRole for it) and the application: the template in deployments/emr sets up both.",
             ) from error
@@ -209,9 +208,8 @@ class ServerlessRunner:
                 "Set architecture in the [emr] table, and build and push an archive on such a machine.",
             )
         release = check_release(application["releaseLabel"], manifest)
-        smallest = replace(size_for(self._settings, "index", 0, 0), executors=1)
         for limit in self._limits(application):
-            shrink_to(smallest, limit)
+            shrink_to(smallest_size(self._settings), limit)
         note = check_role(self._aws, self._settings.execution_role, "emr-serverless.amazonaws.com", "execution_role")
         where = f"application {self._settings.application_id}: {application['state']}, {release}, {architecture}"
         return [where, note, self._account_limit()[1]]

@@ -64,6 +64,8 @@ class EmrSettings:
     timeout_minutes: int = 120
     start_timeout_minutes: float = 20.0
     idle_minutes: int = 15
+    job_idle_minutes: float = 3.0
+    """How long a job waits for an order of its run before it ends by itself: the run may be gone."""
     poll_seconds: float = 5.0
     max_poll_seconds: float = 30.0
     patience_seconds: float = 300.0
@@ -128,6 +130,8 @@ def _check(settings: EmrSettings) -> None:
         )
     if not 1 <= settings.idle_minutes <= 10080:
         raise InputError(f"idle_minutes cannot be {settings.idle_minutes}", "EMR takes 1 to 10,080 (7 days).")
+    if not settings.job_idle_minutes > 0:
+        raise InputError(f"job_idle_minutes cannot be {settings.job_idle_minutes:g}", "Give minutes, such as 3.")
     if settings.max_cost is not None and not settings.max_cost > 0:
         raise InputError(f"max_cost cannot be {settings.max_cost:g}", "Give US dollars, such as 5.")
 

@@ -1,9 +1,10 @@
-"""The size of a job: how many executors a stage needs for its images, within what EMR offers."""
+"""The size of a job: how many executors its stages need for their images, within what EMR offers."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from engines.core.errors import InputError
 from engines.emr.settings import EmrSettings
@@ -14,12 +15,23 @@ TARGET_MINUTES = 5.0
 START_MINUTES = 2.0
 """Assumed time from a job's submission to its first task, billed for all workers. Not measured on AWS."""
 
-IMAGES_PER_SECOND = {"index": 1000.0, "fit_pca": 4000.0, "project": 2000.0, "neighbours": 250.0}
-"""Assumed rates of the other stages, per vCPU. They mostly read and write S3; index runs on the driver alone."""
+WAIT_MINUTES = 0.25
+"""Assumed time that a job waits for its run between the stages and takes to end, with all its workers."""
+
+IMAGES_PER_SECOND = {"fit_pca": 4000.0, "project": 2000.0, "neighbours": 250.0}
+"""Assumed rates of the other stages, per vCPU. They mostly read and write S3."""
 
 WORKER_MEMORY_GB = {1: (2, 8, 1), 2: (4, 16, 1), 4: (8, 30, 1), 8: (16, 60, 4), 16: (32, 120, 8)}
 """vCPU -> least, most and step of a worker's memory on EMR Serverless.
 docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/app-behavior.html, "Supported worker configurations"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a stage has to do: images, and the shards that they are in."""
+
+    images: int
+    shards: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +73,36 @@ class Size:
         }
 
 
-def size_for(settings: EmrSettings, stage: str, images: int, shards: int) -> Size:
-    """The size for a stage over `images` in `shards`: about TARGET_MINUTES of work and at least a shard per core.
+def size_for_job(settings: EmrSettings, work: Mapping[str, Work]) -> Size:
+    """The size of a job that does all of `work`, by stage: that of the stage that needs most.
 
-    Raises InputError for a worker shape that EMR Serverless does not have.
+    A core gets about TARGET_MINUTES of work, and at least a shard. Raises InputError for a worker shape that EMR
+    Serverless does not have.
     """
-    check_worker("executor", settings.executor_cores, settings.executor_memory_gb)
-    check_worker("driver", settings.driver_cores, settings.driver_memory_gb)
-    if settings.executors is not None:
-        executors = settings.executors
-    elif stage == "index":
-        executors = 1
-    else:
-        cores = min(shards, math.ceil(images / (rate(settings, stage) * TARGET_MINUTES * 60)))
-        executors = min(settings.max_executors, max(1, math.ceil(cores / settings.executor_cores)))
+    executors = settings.executors
+    if executors is None:
+        executors = max(_executors(settings, stage, todo) for stage, todo in work.items())
     if executors < 1:
         raise InputError(f"{executors} executors cannot do anything", "Give at least 1.")
+    return replace(smallest_size(settings), executors=executors)
+
+
+def smallest_size(settings: EmrSettings) -> Size:
+    """One executor of the settings. Raises InputError for a worker shape that EMR Serverless does not have."""
+    check_worker("executor", settings.executor_cores, settings.executor_memory_gb)
+    check_worker("driver", settings.driver_cores, settings.driver_memory_gb)
     return Size(
-        executors,
-        settings.executor_cores,
-        settings.executor_memory_gb,
-        settings.driver_cores,
-        settings.driver_memory_gb,
+        1, settings.executor_cores, settings.executor_memory_gb, settings.driver_cores, settings.driver_memory_gb
     )
+
+
+def minutes_for_job(settings: EmrSettings, work: Mapping[str, Work], size: Size) -> float:
+    """Estimated minutes from the job's submission to its end. A core works on one shard at a time."""
+    minutes = START_MINUTES + WAIT_MINUTES
+    for stage, todo in work.items():
+        cores = max(1, min(todo.shards, size.executors * size.executor_cores))
+        minutes += todo.images / (rate(settings, stage) * cores) / 60
+    return minutes
 
 
 def rate(settings: EmrSettings, stage: str) -> float:
@@ -91,10 +110,9 @@ def rate(settings: EmrSettings, stage: str) -> float:
     return settings.images_per_vcpu_second if stage == "featurize" else IMAGES_PER_SECOND[stage]
 
 
-def minutes_for(settings: EmrSettings, stage: str, images: int, shards: int, size: Size) -> float:
-    """Estimated minutes from the job's start to its end. A core works on one shard at a time."""
-    cores = 1 if stage == "index" else max(1, min(shards, size.executors * size.executor_cores))
-    return START_MINUTES + images / (rate(settings, stage) * cores) / 60
+def _executors(settings: EmrSettings, stage: str, work: Work) -> int:
+    cores = min(work.shards, math.ceil(work.images / (rate(settings, stage) * TARGET_MINUTES * 60)))
+    return min(settings.max_executors, max(1, math.ceil(cores / settings.executor_cores)))
 
 
 def check_worker(role: str, cores: int, memory_gb: int) -> None:

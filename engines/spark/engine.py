@@ -50,6 +50,8 @@ class SparkEngine(MapEngine):
         self._driver: Driver | None = None
         self._context: SparkContext | None = None
         self._owned = False
+        self.lost = False
+        """Whether Spark has stopped by itself; the next stage would have to start it anew."""
         self._facts: dict[str, str | int] = {"scheduler": self._master}
         if _active_context() is None and not _submitted():
             # Checked now, and not after a million images were listed.
@@ -89,6 +91,7 @@ class SparkEngine(MapEngine):
             error = explained(failure.cause, items)
             if isinstance(error, TransientError) and not _alive(context):
                 self.close()  # so that another attempt starts anew
+                self.lost = True
             raise error from failure.cause
         finally:
             job.stop()
@@ -112,6 +115,7 @@ class SparkEngine(MapEngine):
     def _started(self) -> SparkContext:
         if self._context is None:
             self._context = self._existing() or self._given() or self._launched()
+            self.lost = False
             conf = self._context.getConf()
             self._facts = {
                 "scheduler": self._context.master,

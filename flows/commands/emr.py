@@ -110,7 +110,7 @@ def settings_of(table: EmrTable) -> EmrSettings:
 
 def _line(job: JobStatus) -> str:
     name = job.name
-    return f"{name.run}  {name.stage:<10} attempt {name.attempt}  {job.aws_state:<10} {job.id}  {job.detail}".rstrip()
+    return f"{name.run}  job {name.attempt}  {job.aws_state:<10} {job.id}  {job.detail}".rstrip()
 
 
 def _print(text: str) -> None:

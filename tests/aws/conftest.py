@@ -156,6 +156,10 @@ class Setup:
         """The index, made here."""
         return spark_jobs.SequentialEngine().index(self.index_request())
 
+    def featurize(self, engine: EmrEngine) -> FeaturizeReport:
+        """The first stage that needs a job, over an index that was made here."""
+        return engine.featurize(self.featurize_request(self.indexed()))
+
     def chain(self, engine: EmrEngine) -> tuple[FeaturizeReport, list[dict[str, Any]]]:
         """All four stages; what was featurized, and the parts of the results."""
         indexed = engine.index(self.index_request())

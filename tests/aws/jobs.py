@@ -30,9 +30,9 @@ def states(stand_in: StandIn) -> list[str]:
 
 @contextlib.contextmanager
 def ending_cancelled(engine: EmrEngine, setup: Setup) -> Iterator[None]:
-    """The stage index runs in the background, and ends as cancelled by someone else before this context is left."""
+    """The stage featurize runs in the background, and ends as cancelled by someone else before this context is left."""
     with ThreadPoolExecutor(1) as pool:
-        stage = pool.submit(engine.index, setup.index_request())
+        stage = pool.submit(setup.featurize, engine)
         yield
         with pytest.raises(StageError, match="was cancelled"):
             stage.result(20)

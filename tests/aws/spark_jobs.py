@@ -14,14 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import boto3
 
 from deployments.package import ROOT
-from engines.emr import stage_job
+from engines.base import Engine
+from engines.emr import job_driver
+from engines.emr.orders import OrderLog
 from engines.emr.releases import release_line
 from tests.parity.chain import SequentialEngine
 
@@ -98,19 +99,58 @@ class Work:
             os.killpg(self.process.pid, signal.SIGKILL)  # the group was made for this job alone
 
 
-def serial(arguments: list[str]) -> Callable[[Work], tuple[int, bytes, bytes]]:
-    """Run the stage of a job in this process."""
+class KilledError(BaseException):
+    """Ends a job in this process as a signal would end it elsewhere."""
 
-    def run(_: Work) -> tuple[int, bytes, bytes]:
-        order = json.loads(arguments[0])
-        request = stage_job.STAGES[order["stage"]].request(**order["request"])
-        with SequentialEngine() as engine:
-            report = getattr(engine, order["stage"])(request)
-        storage = stage_job.open_storage(request.output)
-        storage.write(order["report_key"], json.dumps({"report": asdict(report)}).encode())
-        return 0, b"", b""
 
-    return run
+Job = Callable[[list[str]], Callable[[Work], tuple[int, bytes, bytes]]]
+
+
+def serving(engine: Callable[[Work], Engine]) -> Job:
+    """Serve orders in this process as a real job does, with an engine that runs here."""
+
+    def make(arguments: list[str]) -> Callable[[Work], tuple[int, bytes, bytes]]:
+        job = json.loads(arguments[0])
+
+        def run(work: Work) -> tuple[int, bytes, bytes]:
+            def pause(_: float) -> None:
+                if work.cancelled.wait(0.03):
+                    raise KilledError
+
+            try:
+                with engine(work) as made:
+                    code = job_driver.serve(
+                        OrderLog(job["output"], job["folder"]), made, job["idle_seconds"], pause=pause
+                    )
+            except KilledError:
+                return 137, b"", b"killed"
+            return code, b"", b""
+
+        return run
+
+    return make
+
+
+serial = serving(lambda _: SequentialEngine())
+
+
+def before(stage: str, wait: Callable[[Work], None]) -> Job:
+    """Serve orders, and call `wait` before each order of this stage. A job that was cancelled then is killed."""
+
+    def engine(work: Work) -> Engine:
+        made = SequentialEngine()
+        method = getattr(made, stage)
+
+        def waited(request: Any) -> Any:
+            wait(work)
+            if work.cancelled.is_set():
+                raise KilledError
+            return method(request)
+
+        setattr(made, stage, waited)
+        return made
+
+    return serving(engine)
 
 
 def hang(_: list[str]) -> Callable[[Work], tuple[int, bytes, bytes]]:

@@ -60,14 +60,16 @@ def wait_for(what: Callable[[], bool], seconds: float = 150.0) -> None:
 
 
 def hanging_in(stage: str, stand_in: StandIn) -> Callable[[], bool]:
-    """Index as always, but let `stage` hang; tells whether it does."""
+    """Do as always, but let `stage` hang; tells whether it does."""
 
-    def work(arguments: list[str]):
-        return spark_jobs.hang(arguments) if f'"stage": "{stage}"' in arguments[0] else spark_jobs.serial(arguments)
+    reached = threading.Event()
 
-    stand_in.serverless.work = stand_in.clusters.work = work
+    def hang(work: spark_jobs.Work) -> None:
+        reached.set()
+        work.cancelled.wait()
 
-    return lambda: any(state == "RUNNING" and f"/{stage}/" in name for name, state in jobs(stand_in))
+    stand_in.serverless.work = stand_in.clusters.work = spark_jobs.before(stage, hang)
+    return reached.is_set
 
 
 def jobs(stand_in: StandIn) -> list[tuple[str, str]]:
@@ -128,7 +130,7 @@ def test_a_run_stopped_during_featurize_cancels_its_job_once(
         wait_for(lambda: hangs() or process.poll() is not None)
         process.send_signal(number)
         assert process.wait(90) != 0, run.said("log")
-    assert stand_in.count("StartJobRun") == 2, run.said("log")
+    assert stand_in.count("StartJobRun") == 1, run.said("log")
     assert stand_in.settle() == []
     assert stand_in.count("CancelJobRun") == 1
 
@@ -157,8 +159,7 @@ def test_a_killed_run_that_is_started_again_cancels_what_it_left_and_does_the_wo
     assert stand_in.settle() == []
     record = json.loads(objects(run.setup.output)["features/run.json"])
     assert record["counts"]["projected"] == PHOTOS
-    # One index and one featurize of the killed run, and the four stages.
-    assert stand_in.count(START[name]) == 6
+    assert stand_in.count(START[name]) == 2  # the killed run's job, and its own
 
 
 @both
@@ -169,11 +170,9 @@ def test_a_killed_process_that_is_started_again_as_the_same_run_attaches_to_its_
     request = json.dumps(asdict(setup.featurize_request(setup.indexed())))
     waiting = threading.Event()
 
-    def slowly(arguments: list[str]):
-        job = spark_jobs.serial(arguments)
-        return lambda work: (waiting.wait(), job(work))[1]
-
-    stand_in.serverless.work = stand_in.clusters.work = slowly
+    stand_in.serverless.work = stand_in.clusters.work = spark_jobs.before(
+        "featurize", lambda _: (waiting.wait(), None)[1]
+    )
     command = [sys.executable, "-c", FEATURIZE, name, request]
     with subprocess.Popen(command) as process:
         wait_for(lambda: "RUNNING" in [state for _, state in jobs(stand_in)])
@@ -190,12 +189,12 @@ def test_a_killed_process_that_is_started_again_as_the_same_run_attaches_to_its_
 
 def orphan(setup: Setup, stand_in: StandIn, run: str, name: str) -> threading.Thread:
     """A job of `run` that hangs, as of a process that is gone; the thread ends when somebody cancels it."""
-    hangs = hanging_in("index", stand_in)
+    hangs = hanging_in("featurize", stand_in)
 
     def dead() -> None:
         engine = setup.engine(name, run=run)
         with pytest.raises(StageError, match="cancelled"):
-            engine.index(setup.index_request())
+            setup.featurize(engine)
 
     thread = threading.Thread(target=dead, daemon=True)
     thread.start()
@@ -237,7 +236,7 @@ def test_a_person_sees_and_stops_a_run(emr_environment: Setup, stand_in: StandIn
     thread = orphan(emr_environment, stand_in, "lost", "emr-serverless")
     assert "RUNNING" in fruits("status")
     shown = fruits("status", "lost")
-    assert "index" in shown
+    assert "job 0" in shown
     assert "authToken" in shown  # the link lets in whoever has it: shown to who asked, and written nowhere
     assert "stopped 0000000000000000" in fruits("stop", "lost")
     thread.join(20)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import boto3
 import pytest
 
+from engines.base import Progress
 from engines.core.errors import InputError, StageError, TransientError
 from engines.core.index.catalog import read_catalog
 from engines.emr.archive import Artifacts
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.cluster_request import cluster_for
-from engines.emr.cost import estimate_stages
+from engines.emr.cost import estimate_job
+from engines.emr.job_driver import carry_out
+from engines.emr.orders import Entry, Kind
 from engines.emr.protocol import JobName
+from engines.emr.sizing import Work
 from tests.aws import spark_jobs
 from tests.aws.conftest import PHOTOS, Setup
 from tests.aws.jobs import both, jobs_started, states
@@ -26,14 +30,14 @@ def test_throttling_is_waited_out(setup: Setup, stand_in: StandIn, name: str):
     engine._aws.pause = lambda _: None
     stand_in.faults.throttle = 6
     with engine:
-        assert engine.index(setup.index_request()).listed == PHOTOS
+        assert setup.featurize(engine).listed == PHOTOS
     assert stand_in.faults.throttle == 0
 
 
 def test_endless_throttling_is_a_transient_error_and_starts_nothing(setup: Setup, stand_in: StandIn):
     stand_in.faults.throttle = 10**6
     with setup.engine(patience_seconds=1.0) as engine, pytest.raises(TransientError, match="ThrottlingException"):
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 0
 
 
@@ -47,16 +51,18 @@ def test_credentials_that_are_renewed_in_time_go_unnoticed(setup: Setup, stand_i
 
 
 def test_every_page_of_a_listing_is_waited_for_and_has_fresh_credentials(setup: Setup, stand_in: StandIn):
+    stand_in.serverless.work = spark_jobs.fail("lost")
     with setup.engine() as engine:
-        indexed = engine.index(setup.index_request())
-        engine.featurize(setup.featurize_request(indexed))
+        for _ in range(2):
+            with pytest.raises(StageError):
+                setup.featurize(engine)
     calls = AwsCalls(setup.settings, pause=lambda _: None)
     before = stand_in.count("ListJobRuns")
     items = calls.items("emr-serverless", "list_job_runs", applicationId="00emr", PaginationConfig={"PageSize": 1})
     newest = next(items)
     stand_in.faults.throttle, stand_in.faults.expired = 2, 1
     (oldest,) = items
-    assert [JobName.parse(item["name"]).stage for item in (oldest, newest)] == ["index", "featurize"]
+    assert [JobName.parse(item["name"]).attempt for item in (oldest, newest)] == [0, 1]
     assert (stand_in.faults.throttle, stand_in.faults.expired) == (0, 0)
     assert stand_in.count("ListJobRuns") - before == 2
 
@@ -66,7 +72,7 @@ def test_expired_credentials_before_the_start_are_said_and_start_nothing(setup: 
     engine = setup.engine()
     engine._aws.pause = lambda _: None
     with engine, pytest.raises(InputError, match="have expired") as caught:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert "aws sso login" in caught.value.hint
     assert jobs_started(stand_in) == 0
 
@@ -85,7 +91,7 @@ def test_credentials_that_expire_for_good_leave_the_job_to_its_timeout(setup: Se
 
     engine.runner.poll = expiring
     with pytest.raises(InputError, match="have expired") as caught:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert "fruits emr stop" in caught.value.hint
     stand_in.faults.expired = 0
     assert states(stand_in)[0] in ("RUNNING", "CANCELLING", "CANCELLED")  # the timeout may have come by now
@@ -102,7 +108,7 @@ def test_a_job_that_stays_pending_is_given_up_with_its_reason(setup: Setup, stan
         setup.engine(name, start_timeout_minutes=0.02) as engine,
         pytest.raises(StageError, match=r"did not start within 0\.02 minutes") as caught,
     ):
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     if name == "emr-serverless":
         assert "exceeded its maximum capacity" in caught.value.message
     assert "quota" in caught.value.hint
@@ -112,7 +118,7 @@ def test_a_job_that_stays_pending_is_given_up_with_its_reason(setup: Setup, stan
 def test_executors_are_taken_back_to_the_application_s_capacity(setup: Setup, stand_in: StandIn):
     stand_in.serverless.application["maximumCapacity"] = {"cpu": "12 vCPU", "memory": "100 GB"}
     with setup.engine(executors=9) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     (run,) = stand_in.serverless.runs.values()
     assert "spark.executor.instances=2 " in run.request["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"]
 
@@ -120,7 +126,7 @@ def test_executors_are_taken_back_to_the_application_s_capacity(setup: Setup, st
 def test_a_capacity_too_small_for_one_executor_is_said(setup: Setup, stand_in: StandIn):
     stand_in.serverless.application["maximumCapacity"] = {"cpu": "4 vCPU", "memory": "100 GB"}
     with setup.engine() as engine, pytest.raises(InputError, match="does not hold a driver and one executor"):
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 0
 
 
@@ -128,7 +134,7 @@ def test_a_job_that_exceeds_a_quota_that_could_not_be_read_says_how_to_raise_it(
     stand_in.faults.deny["GetServiceQuota"] = "not authorized to perform: servicequotas:GetServiceQuota"
     stand_in.quotas.vcpus = 16.0
     with setup.engine(executors=9) as engine, pytest.raises(StageError, match="ServiceQuotaExceeded") as caught:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert "Max concurrent vCPUs per account" in caught.value.hint
     assert "driver's log" not in caught.value.hint  # there is none
     assert stand_in.settle() == []
@@ -138,7 +144,7 @@ def test_a_job_that_exceeds_a_quota_that_could_not_be_read_says_how_to_raise_it(
 def test_a_failed_job_shows_the_end_of_the_driver_s_log(setup: Setup, stand_in: StandIn, name: str):
     stand_in.serverless.work = stand_in.clusters.work = spark_jobs.fail("java.lang.OutOfMemoryError: Java heap space")
     with setup.engine(name) as engine, pytest.raises(StageError, match="failed") as caught:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert "OutOfMemoryError" in caught.value.hint
     assert stand_in.settle() == []
 
@@ -150,45 +156,37 @@ def test_an_unreadable_log_is_said_and_hides_nothing(setup: Setup, stand_in: Sta
     engine.runner._settings = replace(setup.settings, artifacts=f"s3://{bucket}/denied")
     aws.deny(bucket, "s3:GetObject")
     with engine, pytest.raises(StageError, match="ExitCode: 1") as caught:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert "cannot be read" in caught.value.hint
 
 
 def test_an_error_of_the_stage_is_the_same_error_here(setup: Setup, stand_in: StandIn):
-    def refuse(arguments):
-        import json
+    def refuse(_: spark_jobs.Work) -> None:
+        raise InputError("no image matches", "Choose another --glob.")
 
-        order = json.loads(arguments[0])
-
-        def run(_):
-            explained = {"kind": "InputError", "message": "no image matches", "hint": "Choose another --glob."}
-            storage = spark_jobs.stage_job.open_storage(order["request"]["output"])
-            storage.write(order["report_key"], json.dumps({"error": explained}).encode())
-            return 1, b"", b""
-
-        return run
-
-    stand_in.serverless.work = refuse
+    stand_in.serverless.work = spark_jobs.before("featurize", refuse)
     with setup.engine() as engine, pytest.raises(InputError, match="no image matches") as caught:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert caught.value.hint == "Choose another --glob."
+    assert stand_in.settle() == []
+    assert states(stand_in) == ["FAILED"]
 
 
 def test_a_retry_after_a_failed_job_is_a_new_job(setup: Setup, stand_in: StandIn):
     stand_in.serverless.work = spark_jobs.fail("lost")
     with setup.engine() as engine:
         with pytest.raises(StageError):
-            engine.index(setup.index_request())
+            setup.featurize(engine)
         stand_in.serverless.work = spark_jobs.serial
-        assert engine.index(setup.index_request()).listed == PHOTOS
-    assert [run.request["name"].split("/")[3] for run in stand_in.serverless.runs.values()] == ["0", "1"]
+        assert setup.featurize(engine).listed == PHOTOS
+    assert [run.request["name"].split("/")[2] for run in stand_in.serverless.runs.values()] == ["0", "1"]
 
 
 def test_a_given_cluster_is_left_running(setup: Setup, stand_in: StandIn):
     published = Artifacts(setup.settings, AwsCalls(setup.settings)).current()
     started = boto3.client("emr").run_job_flow(**cluster_for("a-person", setup.settings, published))
     with setup.engine("emr-cluster", cluster_id=started["JobFlowId"]) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert stand_in.clusters.clusters[started["JobFlowId"]].state == "WAITING"
     assert stand_in.count("TerminateJobFlows") == 0
 
@@ -196,33 +194,33 @@ def test_a_given_cluster_is_left_running(setup: Setup, stand_in: StandIn):
 def test_bootstrap_that_fails_is_the_cluster_s_reason(setup: Setup, stand_in: StandIn):
     stand_in.clusters.work = None  # so that the bootstrap action runs, on an archive that is none
     with setup.engine("emr-cluster") as engine, pytest.raises(StageError, match=r"bootstrap action 1 returned"):
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert stand_in.settle() == []
 
 
 def test_max_cost_stops_before_anything_is_started(setup: Setup, stand_in: StandIn):
     with setup.engine(max_cost=0.001) as engine, pytest.raises(InputError, match=r"more than the 0\.00 US dollars"):
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 0
 
 
 def test_max_cost_without_a_price_is_refused(setup: Setup, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("engines.emr.cost._price_file", lambda: {"date": "2026-01-01", "source": "none"})
     with setup.engine(max_cost=5.0) as engine, pytest.raises(InputError, match="no EMR price is known"):
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 0
 
 
 def test_billing_that_is_late_is_said_not_guessed(setup: Setup, stand_in: StandIn):
     stand_in.serverless.report_billing = False
     with setup.engine(log_wait_seconds=0.2) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
         assert "fruits emr cost" in engine.describe()["billed"]
 
 
 def test_a_bill_that_cannot_be_read_does_not_cost_the_results(setup: Setup, stand_in: StandIn):
     with setup.engine() as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
         stand_in.faults.deny["ListJobRuns"] = "not authorized to perform: emr-serverless:ListJobRuns"
         billed = engine.describe()["billed"]
         stand_in.faults.deny.clear()
@@ -232,34 +230,30 @@ def test_a_bill_that_cannot_be_read_does_not_cost_the_results(setup: Setup, stan
 
 def test_what_is_not_billed_yet_counts_for_max_cost_as_it_was_estimated(setup: Setup, stand_in: StandIn):
     stand_in.serverless.report_billing = False
-    request = setup.index_request()
+    stand_in.serverless.work = spark_jobs.fail("lost")
     shards = len(read_catalog(setup.output, setup.indexed().catalog).shards)
-    index = estimate_stages(setup.settings, "emr-serverless", ["index"], 0, 0).cost or 0.0
-    rest = ["featurize", "fit_pca", "project"]
-    after = estimate_stages(setup.settings, "emr-serverless", rest, PHOTOS, shards).cost or 0.0
-    with setup.engine(max_cost=after + index / 2, log_wait_seconds=0.0) as engine:
-        indexed = engine.index(request)
+    work = dict.fromkeys(("featurize", "fit_pca", "project"), Work(PHOTOS, shards))
+    cost = estimate_job(setup.settings, "emr-serverless", work).cost or 0.0
+    with setup.engine(max_cost=1.5 * cost, log_wait_seconds=0.0) as engine:
+        with pytest.raises(StageError):
+            setup.featurize(engine)
         with pytest.raises(InputError, match="spent: more than the"):
-            engine.featurize(setup.featurize_request(indexed))
+            setup.featurize(engine)
     assert jobs_started(stand_in) == 1
 
 
-def test_progress_that_cannot_be_written_ends_no_job(setup: Setup, monkeypatch: pytest.MonkeyPatch):
+def test_progress_that_cannot_be_written_ends_no_stage(setup: Setup):
     class Engine(spark_jobs.SequentialEngine):
         def describe(self):
             return {"spark": "3.5.6"}
 
-    indexed = setup.indexed()
-    request = setup.featurize_request(indexed)
-    storage = spark_jobs.stage_job.open_storage(setup.output)
+    def unwritable(_: Progress) -> None:
+        tried.append(1)
+        raise TransientError("the network went away")
 
-    class Unwritable:
-        def write(self, key: str, content: bytes) -> None:
-            raise TransientError("the network went away")
-
-    monkeypatch.setattr("engines.spark.engine.SparkEngine", Engine)
-    monkeypatch.setattr(spark_jobs.stage_job, "open_storage", lambda _: Unwritable())
-    left = spark_jobs.stage_job.run_stage("featurize", request, "jobs/progress.json")
-    assert left["report"]["featurized"] == PHOTOS
-    assert left["facts"]["spark"] == "3.5.6"
-    assert not storage.exists("jobs/progress.json")
+    tried: list[int] = []
+    order = Entry(Kind.STAGE, "run", "featurize", asdict(setup.featurize_request(setup.indexed())))
+    answer = carry_out(order, Engine(), unwritable)
+    assert tried
+    assert answer["report"]["featurized"] == PHOTOS
+    assert answer["facts"]["spark"] == "3.5.6"

@@ -1,4 +1,4 @@
-"""One job per stage, never two, and none left behind; what jobs do does not matter here."""
+"""One job per run, never two, and none left behind; what jobs do does not matter here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from engines.base import FitRequest
 from engines.core.errors import InputError, StageError, TransientError
 from engines.emr.control import stop_run
 from engines.emr.protocol import State, output_tag
@@ -18,7 +19,7 @@ from tests.aws.stand_in import StandIn
 
 
 @both
-def test_each_stage_is_one_job_and_reports_like_any_engine(setup: Setup, stand_in: StandIn, name: str):
+def test_a_run_is_one_job_and_reports_like_any_engine(setup: Setup, stand_in: StandIn, name: str):
     seen = []
     with setup.engine(name) as engine:
         engine.on_progress = seen.append
@@ -26,7 +27,9 @@ def test_each_stage_is_one_job_and_reports_like_any_engine(setup: Setup, stand_i
         facts = engine.describe()
     assert (featurized.listed, featurized.featurized) == (PHOTOS, PHOTOS)
     assert sum(part["rows"] for part in parts) == PHOTOS
-    assert jobs_started(stand_in) == 4
+    assert jobs_started(stand_in) == 1
+    assert states(stand_in) == [{"emr-serverless": "SUCCESS", "emr-cluster": "COMPLETED"}[name]]
+    assert stand_in.count(CANCEL[name]) == 0
     assert facts["cost_usd"] > 0
     assert facts["prices_of"]
     assert stand_in.settle() == []
@@ -36,14 +39,14 @@ def test_each_stage_is_one_job_and_reports_like_any_engine(setup: Setup, stand_i
 def test_a_lost_connection_after_the_start_gives_one_job(setup: Setup, stand_in: StandIn, name: str):
     stand_in.faults.lose_after[START[name]] = 1
     with setup.engine(name) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 1
 
 
 def test_a_lost_connection_after_asking_for_a_cluster_gives_one_cluster(setup: Setup, stand_in: StandIn):
     stand_in.faults.lose_after["RunJobFlow"] = 1
     with setup.engine("emr-cluster") as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert len(stand_in.clusters.clusters) == 1
     assert stand_in.settle() == []
 
@@ -53,14 +56,14 @@ def test_a_fault_of_the_service_after_the_start_gives_one_job(setup: Setup, stan
     """AWS may answer 500 and have started it all the same."""
     stand_in.faults.fail_after[START[name]] = 1
     with setup.engine(name) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 1
 
 
 def test_a_fault_of_the_service_after_asking_for_a_cluster_gives_one_cluster(setup: Setup, stand_in: StandIn):
     stand_in.faults.fail_after["RunJobFlow"] = 1
     with setup.engine("emr-cluster") as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert len(stand_in.clusters.clusters) == 1
     assert stand_in.settle() == []
 
@@ -78,7 +81,7 @@ def test_a_cluster_whose_id_never_arrived_is_terminated(setup: Setup, stand_in: 
 
     engine._aws.call = interrupted
     with engine, pytest.raises(KeyboardInterrupt):
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert len(stand_in.clusters.clusters) == 1
     assert stand_in.count("TerminateJobFlows") == 1
     assert stand_in.settle() == []
@@ -93,9 +96,9 @@ def test_a_job_that_aws_does_not_list_yet_is_not_started_twice(setup: Setup, sta
             time.sleep(0.02)
         stand_in.faults.unlisted = 2
         with second, ending_cancelled(second, setup):
-            while second._job is None:
+            while not second.job.ids:
                 time.sleep(0.02)
-            first.close()
+            stop_run("emr-serverless", first.settings, first.run)
     assert stand_in.faults.unlisted == 0
     assert jobs_started(stand_in) == 1
     assert stand_in.settle() == []
@@ -105,7 +108,7 @@ def test_a_job_that_aws_does_not_list_yet_is_not_started_twice(setup: Setup, sta
 def test_a_lost_connection_before_the_start_gives_one_job(setup: Setup, stand_in: StandIn, name: str):
     stand_in.faults.lose_before[START[name]] = 1
     with setup.engine(name) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 1
 
 
@@ -116,35 +119,41 @@ def test_an_answer_that_comes_too_late_gives_one_job(
     monkeypatch.setattr("engines.emr.calls.READ_SECONDS", 1)
     stand_in.faults.delay[START[name]] = 3.0
     with setup.engine(name) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     assert jobs_started(stand_in) == 1
 
 
 @both
 def test_a_second_attempt_attaches_to_the_job_that_runs(setup: Setup, stand_in: StandIn, name: str):
     """As when the first process was killed: nothing was cancelled, and the same run starts again."""
-    first = setup.engine(name)
-    first._check(setup.source, setup.output)
     waiting = threading.Event()
+    stand_in.serverless.work = stand_in.clusters.work = spark_jobs.before(
+        "featurize", lambda _: (waiting.wait(), None)[1]
+    )
+    first = setup.engine(name)
+    request = setup.featurize_request(setup.indexed())
+    stopped = []
 
-    def slowly(arguments):
-        job = spark_jobs.serial(arguments)
-        return lambda work: (waiting.wait(), job(work))[1]
+    def replaced() -> None:
+        first.featurize(request)
+        with pytest.raises(StageError, match="has taken over") as caught:
+            first.fit_pca(FitRequest(setup.output, request.catalog, request.fingerprint, 8))
+        stopped.append(caught)
 
-    stand_in.serverless.work = stand_in.clusters.work = slowly
-    thread = threading.Thread(target=lambda: first.index(setup.index_request()), daemon=True)
+    thread = threading.Thread(target=replaced, daemon=True)
     thread.start()
-    while not stand_in.running() or not jobs_started(stand_in):
+    while not first.job.ids or "RUNNING" not in states(stand_in):
         time.sleep(0.02)
     second = setup.engine(name)
     poll = second.runner.poll
     second.runner.poll = lambda job: (waiting.set(), poll(job))[1]  # it has found its job
-    report = second.index(setup.index_request())
-    thread.join(10)
-    assert report.listed == PHOTOS
+    assert second.featurize(request).listed == PHOTOS
+    thread.join(20)
+    assert stopped
     assert jobs_started(stand_in) == 1
+    first.job.end()  # which is the job of the other process now
     assert stand_in.count(CANCEL[name]) == 0
-    first.runner._created = None  # its process is gone, and closes nothing
+    assert stand_in.running() != []
     second.close()
     assert stand_in.settle() == []
 
@@ -157,7 +166,7 @@ def test_what_another_run_left_behind_is_cancelled(setup: Setup, stand_in: Stand
             time.sleep(0.02)
         stand_in.serverless.work = stand_in.clusters.work = spark_jobs.serial
         with setup.engine(name, run="next") as engine:
-            engine.index(setup.index_request())
+            setup.featurize(engine)
     assert stand_in.count(CANCEL[name]) == 1
     assert stand_in.settle() == []
 

@@ -6,57 +6,70 @@ from pathlib import Path
 
 import pytest
 
-from engines.emr.cost import cost_record, estimate_stages, load_prices
+from engines.emr.cost import cost_record, estimate_job, load_prices
 from engines.emr.protocol import Billed, JobName
 from engines.emr.settings import EmrSettings
-from engines.emr.sizing import WORKER_MEMORY_GB, size_for
+from engines.emr.sizing import WORKER_MEMORY_GB, Work, size_for_job
 
-STAGES = ["index", "featurize", "fit_pca", "project"]
+STAGES = ["featurize", "fit_pca", "project"]
+
+
+README = Path(__file__).resolve().parents[2] / "deployments" / "README.md"
+
+
+def all_of(images: int, shards: int) -> dict[str, Work]:
+    """A whole run."""
+    return dict.fromkeys(STAGES, Work(images, shards))
 
 
 @pytest.mark.parametrize("images", [1, 500, 90_483, 10_000_000])
 @pytest.mark.parametrize("stage", STAGES)
 def test_executors_grow_with_the_images_up_to_the_cap(stage: str, images: int):
     settings = EmrSettings(max_executors=20)
-    size = size_for(settings, stage, images, max(1, images // 512))
-    more = size_for(settings, stage, images * 10, max(1, images * 10 // 512))
+    size = size_for_job(settings, {stage: Work(images, max(1, images // 512))})
+    more = size_for_job(settings, {stage: Work(images * 10, max(1, images * 10 // 512))})
     assert 1 <= size.executors <= more.executors <= 20
 
 
 def test_no_more_cores_than_shards():
-    assert size_for(EmrSettings(images_per_vcpu_second=0.001), "featurize", 10_000, 3).executors == 1
+    assert size_for_job(EmrSettings(images_per_vcpu_second=0.001), {"featurize": Work(10_000, 3)}).executors == 1
+
+
+def test_a_job_is_as_large_as_the_stage_that_needs_most():
+    """A run that finds most of its features done has all of its images to project nevertheless."""
+    few, many = Work(512, 1), Work(10_000_000, 20_000)
+    job = size_for_job(EmrSettings(), {"featurize": few, "fit_pca": many, "project": many})
+    assert job == size_for_job(EmrSettings(), {"project": many})
 
 
 @pytest.mark.parametrize("cores", WORKER_MEMORY_GB)
 def test_spark_s_memory_is_the_worker_s_whole_memory(cores: int):
     least = WORKER_MEMORY_GB[cores][0]
-    conf = size_for(EmrSettings(executor_cores=cores, executor_memory_gb=least), "featurize", 1, 1).spark_conf()
+    settings = EmrSettings(executor_cores=cores, executor_memory_gb=least)
+    conf = size_for_job(settings, all_of(1, 1)).spark_conf()
     parts = [conf["spark.executor.memory"], conf["spark.executor.memoryOverhead"]]
     assert sum(int(part.removesuffix("g")) for part in parts) == least
 
 
 def test_the_estimate_of_all_of_fruits_360_is_what_the_readme_says():
-    estimate = estimate_stages(EmrSettings(), "emr-serverless", STAGES, 90_483, 177)
-    assert (round(estimate.billed.vcpu_hours, 1), round(estimate.minutes), round(estimate.cost or 0, 2)) == (
-        1.9,
-        15,
-        0.13,
-    )
-    cluster = estimate_stages(EmrSettings(), "emr-cluster", STAGES, 90_483, 177)
-    assert (round(cluster.billed.instance_hours, 1), round(cluster.minutes), round(cluster.cost or 0, 2)) == (
-        1.1,
-        23,
-        0.27,
-    )
+    work = all_of(90_483, 177)
+    serverless = estimate_job(EmrSettings(), "emr-serverless", work)
+    cluster = estimate_job(EmrSettings(), "emr-cluster", work)
+    readme = README.read_text()
+    assert (
+        f"*Estimate: {serverless.billed.vcpu_hours:.1f} vCPU hours, {serverless.minutes:.0f} minutes, "
+        f"{serverless.cost:.2f} dollars; reading S3 adds 0.04.*"
+    ) in readme
+    assert (
+        f"*Estimate for 90,483 images: {cluster.billed.instance_hours:.1f} instance hours of\nm6i.xlarge, "
+        f"{cluster.minutes:.0f} minutes, {cluster.cost:.2f} dollars.*"
+    ) in readme
 
 
 def test_the_estimate_of_the_readme_s_trial_is_what_it_says():
     """Three images of each of 131 classes."""
-    index = estimate_stages(EmrSettings(), "emr-serverless", STAGES[:1], 0, 0)
-    rest = estimate_stages(EmrSettings(), "emr-serverless", STAGES[1:], 393, 1)
-    cents = round(100 * ((index.cost or 0) + (rest.cost or 0)))
-    readme = (Path(__file__).resolve().parents[2] / "deployments" / "README.md").read_text()
-    assert f"*About {cents} cents: starting the workers four times.*" in readme
+    cents = round(100 * (estimate_job(EmrSettings(), "emr-serverless", all_of(393, 1)).cost or 0))
+    assert f"*About {cents} cents: mostly starting the workers.*" in README.read_text()
 
 
 def test_cost_is_hours_times_prices():
@@ -71,9 +84,9 @@ def test_an_unknown_price_is_said():
     assert cost_record(EmrSettings(region="elsewhere"), "emr-serverless", Billed(1.0))["cost_usd"] == "no price known"
 
 
-def test_a_name_says_run_stage_attempt_and_output():
-    name = JobName("0f-1a", "fit_pca", 2, "00ff")
+def test_a_name_says_run_attempt_and_output():
+    name = JobName("0f-1a", 2, "00ff")
     assert JobName.parse(str(name)) == name
-    assert JobName.parse("somebody-else/0f/index/0/00ff") is None
-    assert len({JobName("a", "index", 0, "0").token, JobName("a", "index", 1, "0").token}) == 2
+    assert JobName.parse("somebody-else/0f/0/00ff") is None
+    assert len({JobName("a", 0, "0").token, JobName("a", 1, "0").token}) == 2
     assert len(name.token) <= 64

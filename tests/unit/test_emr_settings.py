@@ -80,7 +80,7 @@ def test_settings_survive_the_way_through_plain_data():
 
 
 def test_importing_the_engines_and_what_jobs_run_needs_no_pydantic():
-    for statement in ("import engines", "import engines.emr.settings", "import engines.emr.stage_job"):
+    for statement in ("import engines", "import engines.emr.settings", "import engines.emr.job_driver"):
         assert not loaded_by(statement) & {"pydantic", "pydantic_settings", "pydantic_core"}
 
 
