@@ -17,7 +17,13 @@ class DoneHere(MapEngine):
 
     name: ClassVar[str] = "here"
 
-    def map(self, function: Callable[..., Any], items: Sequence[Any], value: Any) -> Iterator[tuple[int, Any]]:  # noqa: ARG002 - see MapEngine
+    def map(
+        self,
+        function: Callable[..., Any],  # noqa: ARG002 - see MapEngine
+        items: Sequence[Any],  # noqa: ARG002
+        value: Any,  # noqa: ARG002
+        after_death: Callable[[Any], Any] | None = None,  # noqa: ARG002
+    ) -> Iterator[tuple[int, Any]]:
         """See MapEngine: there are no workers."""
         raise WorkersNeededError
 

@@ -160,6 +160,10 @@ class Setup:
         """The first stage that needs a job, over an index that was made here."""
         return engine.featurize(self.featurize_request(self.indexed()))
 
+    def to_first_job(self, engine: EmrEngine) -> FeaturizeReport:
+        """The chain up to the first stage that needs a job."""
+        return engine.featurize(self.featurize_request(engine.index(self.index_request())))
+
     def chain(self, engine: EmrEngine) -> tuple[FeaturizeReport, list[dict[str, Any]]]:
         """All four stages; what was featurized, and the parts of the results."""
         indexed = engine.index(self.index_request())

@@ -24,7 +24,7 @@ from tests.s3 import Aws
 def refused(setup: Setup, stand_in: StandIn, message: str, name: str = "emr-serverless", **changes: Any) -> FruitsError:
     """The error of a run with these settings; nothing was started, and its hint says something."""
     with setup.engine(name, **changes) as engine, pytest.raises(FruitsError, match=message) as caught:
-        engine.index(setup.index_request())
+        setup.to_first_job(engine)
     assert stand_in.serverless.runs == {}
     assert stand_in.clusters.clusters == {}
     assert caught.value.hint
@@ -161,7 +161,7 @@ def test_a_new_account_gets_no_more_executors_than_its_quota(
     caplog.set_level("INFO", "fruits.emr")
     stand_in.quotas.vcpus = 16.0
     with setup.engine(executors=9) as engine:
-        engine.index(setup.index_request())
+        setup.featurize(engine)
     (run,) = stand_in.serverless.runs.values()
     assert "spark.executor.instances=3 " in run.request["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"]
     assert "quota: 16 vCPU for all jobs of the account in us-east-1" in caplog.text
