@@ -159,7 +159,8 @@ class Clusters:
 
     def _update(self, cluster: Cluster) -> Cluster:
         with self.stand_in.lock:
-            if cluster.state == "STARTING" and not self.stand_in.faults.pending:
+            waited = time.monotonic() - cluster.began >= self.stand_in.startup.job
+            if cluster.state == "STARTING" and waited and not self.stand_in.faults.pending:
                 cluster.state = "BOOTSTRAPPING"
                 cluster.boot = Work(self._bootstrap(cluster))
             if cluster.state == "BOOTSTRAPPING" and cluster.boot is not None and cluster.boot.outcome is not None:
@@ -196,9 +197,8 @@ class Clusters:
             step.state = "RUNNING"
             step.timeline["StartDateTime"] = datetime.now(UTC)
             arguments = step.request["HadoopJarStep"]["Args"]
-            step.work = Work(
-                self.work([arguments[-1]]) if self.work is not None else self._spark(cluster, step, arguments)
-            )
+            made = self.work([arguments[-1]]) if self.work is not None else self._spark(cluster, step, arguments)
+            step.work = Work(spark_jobs.after(self.stand_in.startup.executor, made))
         elif step.work is not None and step.work.ended.is_set() and step.state not in ENDED:
             self._end(cluster, step)
 

@@ -140,6 +140,8 @@ class ServerlessJobs:
         if run.state == "PENDING" and self.stand_in.faults.pending:
             run.detail = self.stand_in.faults.pending_detail
             return
+        if run.state == "SCHEDULED" and time.monotonic() - run.began < self.stand_in.startup.job:
+            return
         run.state = following[run.state]
         if run.state == "RUNNING" and _cores(run) > self.stand_in.quotas.vcpus:
             run.state = "FAILED"
@@ -148,7 +150,7 @@ class ServerlessJobs:
                 "it can use concurrently"
             )
         if run.state == "RUNNING":
-            run.work = Work(self._make(run))
+            run.work = Work(spark_jobs.after(self.stand_in.startup.executor, self._make(run)))
 
     def _make(self, run: Run) -> Any:
         driver = run.request["jobDriver"]["sparkSubmit"]

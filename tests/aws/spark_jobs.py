@@ -153,6 +153,17 @@ def before(stage: str, wait: Callable[[Work], None]) -> Job:
     return serving(engine)
 
 
+def after(
+    seconds: float, run: Callable[[Work], tuple[int, bytes, bytes]]
+) -> Callable[[Work], tuple[int, bytes, bytes]]:
+    """The same work once its executors are there, which takes `seconds`."""
+
+    def started(work: Work) -> tuple[int, bytes, bytes]:
+        return (137, b"", b"killed") if work.cancelled.wait(seconds) and seconds else run(work)
+
+    return started
+
+
 def hang(_: list[str]) -> Callable[[Work], tuple[int, bytes, bytes]]:
     """Run until cancelled."""
 

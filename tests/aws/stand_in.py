@@ -52,6 +52,14 @@ class Faults:
     pending_detail: str = ""
 
 
+@dataclass
+class Startup:
+    """How long AWS takes to start something, in seconds. Executors start side by side, so a job waits for them once."""
+
+    job: float = 0.0
+    executor: float = 0.0
+
+
 class Quotas:
     """Service Quotas: how many vCPUs jobs of EMR Serverless may have."""
 
@@ -77,6 +85,7 @@ class StandIn:
         self.endpoint_s3 = endpoint_s3
         self.scratch = scratch
         self.minute = 60.0
+        self.startup = Startup()
         self.lock = threading.RLock()
         self.serverless = ServerlessJobs(self)
         self.clusters = Clusters(self)
