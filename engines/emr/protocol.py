@@ -69,8 +69,8 @@ class JobName:
 
     @classmethod
     def parse(cls, text: str) -> JobName | None:
-        """The inverse of `str`; None for a name that is not of this project."""
-        match = re.fullmatch(r"fruit-features/([\w.-]+)/(\d+)/([0-9a-f]+)", text)
+        """The inverse of `str`; None for a name that is not ours. Jobs of version 0.1.0 had their stage in it."""
+        match = re.fullmatch(r"fruit-features/([\w.-]+)(?:/[a-z_]+)?/(\d+)/([0-9a-f]+)", text)
         return cls(match[1], int(match[2]), match[3]) if match else None
 
 

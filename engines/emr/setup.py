@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from engines.core.errors import InputError, TransientError
@@ -12,7 +12,7 @@ from engines.emr.preflight import check_bucket, check_identity
 from engines.emr.protocol import JobRunner
 from engines.emr.quota import account_limit
 from engines.emr.settings import EmrSettings
-from engines.emr.sizing import shrink_to, size_for
+from engines.emr.sizing import shrink_to, smallest_size
 from engines.emr.stack import what_to_do
 
 _STOP_SECONDS = 600.0
@@ -28,7 +28,7 @@ def check_account(settings: EmrSettings, aws: Aws) -> list[str]:
     identity = check_identity(aws)
     limit, note = account_limit(aws, settings.region)
     if limit is not None:
-        shrink_to(replace(size_for(settings, "index", 0, 0), executors=1), limit)
+        shrink_to(smallest_size(settings), limit)
     return [identity, note]
 
 

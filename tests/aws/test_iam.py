@@ -110,7 +110,7 @@ FROM_JOBS = [
     Request("s3:ListBucket", "arn:aws:s3:::our-photos", (("s3:prefix", "fruits/Apple/"),)),
     Request("s3:GetObject", "arn:aws:s3:::our-photos/fruits/Apple/1.jpg"),
     Request("s3:GetObject", f"{BUCKET}/artifacts/archives/one.tar.gz"),
-    Request("s3:GetObject", f"{BUCKET}/artifacts/entry/stage_job-1.py"),
+    Request("s3:GetObject", f"{BUCKET}/artifacts/entry/job_driver-1.py"),
     Request("s3:ListBucket", BUCKET),
     Request("s3:GetObject", f"{BUCKET}/output/all/features/1.parquet"),
     Request("s3:PutObject", f"{BUCKET}/output/all/features/1.parquet"),

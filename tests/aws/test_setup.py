@@ -141,7 +141,7 @@ def test_everything_is_removed_also_what_runs(terminal: Terminal, stand_in: Stan
         applicationId="00emr",
         clientToken="one",
         executionRoleArn=settings.execution_role,
-        name="fruit-features/run-1/index/0/0123456789abcdef",
+        name="fruit-features/run-1/0/0123456789abcdef",
         executionTimeoutMinutes=5,
         jobDriver={
             "sparkSubmit": {"entryPoint": "s3://b/e.py", "entryPointArguments": [], "sparkSubmitParameters": SIZE}

@@ -87,6 +87,7 @@ def test_an_unknown_price_is_said():
 def test_a_name_says_run_attempt_and_output():
     name = JobName("0f-1a", 2, "00ff")
     assert JobName.parse(str(name)) == name
+    assert JobName.parse("fruit-features/0f-1a/fit_pca/2/00ff") == name  # of version 0.1.0, which may still run
     assert JobName.parse("somebody-else/0f/0/00ff") is None
     assert len({JobName("a", 0, "0").token, JobName("a", 1, "0").token}) == 2
     assert len(name.token) <= 64
