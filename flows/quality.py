@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from engines.core.errors import InputError, QualityError
 from engines.core.output import check_folder, issues_key, layout_key, package_versions, quality_key
 from engines.core.quality.assess import Assessment, assess
 from engines.core.quality.figures import Quality, former_quality, read_quality, write_quality
-from engines.core.quality.layout import MAP_ROWS, layout_table, neighbour_map
+from engines.core.quality.layout import MAP_ROWS, layout_table
 from engines.core.quality.plan import Plan, make_plan
 from engines.core.quality.sample import read_sample
 from engines.core.storage import open_storage
@@ -114,12 +114,18 @@ def _steps(
         "timings": clock.timings,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    quality = publish_check(plan, assessment, layout, facts)
+    LOGGER.info("%s", sentence(quality))
+    return quality
+
+
+def publish_check(plan: Plan, assessment: Assessment, layout: bytes, facts: Mapping[str, Any]) -> Quality:
+    """Write the tables of a check, and last its figures, which are its commit."""
     quality = replace(assessment.quality, facts=facts)
     storage, folder = open_storage(plan.output), check_folder(plan.version)
     storage.write(issues_key(folder), tables.to_parquet(assessment.issues))
     storage.write(layout_key(folder), layout)
-    write_quality(plan.output, quality)  # last: the check's commit
-    LOGGER.info("%s", sentence(quality))
+    write_quality(plan.output, quality)
     return quality
 
 
@@ -127,9 +133,8 @@ def lay_out(plan: Plan) -> bytes:
     """The map of some of the photos, as parquet."""
     sample = read_sample(plan, MAP_ROWS, features=False)
     rows = sample.rows.tolist()
-    plane = neighbour_map(sample.results)
     paths, labels = ([column[row] for row in rows] for column in (plan.rows.paths, plan.rows.labels))
-    return tables.to_parquet(layout_table(paths, labels, plane))
+    return tables.to_parquet(layout_table(paths, labels, sample.results))
 
 
 def sentence(quality: Quality) -> str:

@@ -72,7 +72,16 @@ ISSUES = _schema(
     ("exact_duplicate_group", pa.int64()),
     ("leakage_nearest", pa.string()),
 )
-LAYOUT = _schema(("path", pa.string()), ("label", pa.string()), ("x", pa.float32()), ("y", pa.float32()))
+LAYOUT = _schema(
+    ("path", pa.string()),
+    ("label", pa.string()),
+    ("x", pa.float32()),
+    ("y", pa.float32()),
+    ("first", pa.float32()),
+    ("second", pa.float32()),
+    ("neighbours", pa.list_(pa.int64())),
+)
+"""Photos of the map: `x` and `y` in [-1, 1], the first two components, and the nearest others by their row in it."""
 
 
 METRIC = "euclidean"

@@ -1,46 +1,63 @@
-"""report.html: one page about the published results, readable without a server or a network."""
+"""report.html: one page about the published results and their check, readable without a server or a network."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
+from datetime import datetime
+from importlib.resources import files
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
+import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
+from markupsafe import Markup
 
 from engines.core import tables
-from engines.core.errors import FruitsError
-from engines.core.networks.images import decode
-from engines.core.output import REJECTS, REPORT, Part, RunRecord, rejects_prefix, spectrum_key
-from engines.core.quality.figures import Quality
-from engines.core.rejects import REASONS, RejectedImageError
-from engines.core.sources import Entry, open_source
-from engines.core.storage import Storage, open_storage, read_ahead
-from flows.views import charts
+from engines.core.output import (
+    REJECTS,
+    REPORT,
+    RunRecord,
+    check_folder,
+    issues_key,
+    layout_key,
+    rejects_prefix,
+    spectrum_key,
+)
+from engines.core.quality.figures import ISSUES, Quality
+from engines.core.rejects import REASONS
+from engines.core.storage import Storage, open_storage
+from flows.views.quality import share, space_rows, split_rows
+from flows.views.report_photos import Photos, as_data, photos_of_check, photos_of_run, pictures_of
 from flows.views.summary import arithmetic_remarks
 
-_POINTS = 3000
-"""Rows the charts and the neighbours are drawn from: spread over all parts, so a report costs the same at any scale."""
-_PARTS = 24
-_EXAMPLES = 8
-_NEIGHBOURS = 5
-_THUMBNAIL = 88
-_THUMBNAIL_SIDE = 224
 _REJECTS_SHOWN = 50
+_ISSUES_SHOWN = 12
+_CONFUSIONS_SHOWN = 12
+_SCRIPTS = ("chart-4.5.1.umd.min.js", "report.js")
+
+_OTHER = {
+    "label": ("predicted_label", "its neighbours say {}"),
+    "outlier": ("nearest", "the nearest is"),
+    "near_duplicate": ("nearest", "almost the same as"),
+    "exact_duplicate": ("nearest", "the same file as"),
+    "class_imbalance": ("label", "of the small class {}"),
+    "leakage": ("leakage_nearest", "in the training part too:"),
+}
+"""What is said beside a photo with an issue, and the column that it is said of: another photo, or a class for {}."""
 
 
-def write_report(output: str, record: RunRecord, quality: Quality | None = None) -> None:  # noqa: ARG001
-    """Write report.html for the run `record` describes: figures, spectrum, a map of the images, nearest neighbours."""
+def write_report(output: str, record: RunRecord, quality: Quality | None = None) -> None:
+    """Write report.html for the run `record` describes, with its check where there is one.
+
+    One file of at most 5 MB, whatever the number of photos: it shows a sample of them, and says so.
+    """
     storage = open_storage(output)
-    sample = _sample(storage, record.parts)
-    labels = sample["label"].to_pylist()
-    values = tables.to_matrix(sample["pcaFeatures"])
-    spectrum = tables.from_parquet(storage.read(spectrum_key(record.pca)))
+    if quality is None:
+        photos, issues = photos_of_run(storage, record.parts), []
+    else:
+        folder = check_folder(quality.check)
+        photos = photos_of_check(tables.from_parquet(storage.read(layout_key(folder))))
+        issues = _issues(storage, issues_key(folder), quality, photos)
+    pictures = pictures_of(record.source, photos)
+    spectrum = tables.from_parquet(storage.read(spectrum_key(record.pca)))["cumulative_ratio"].to_pylist()
     template = Environment(
         loader=PackageLoader("flows.views"),
         autoescape=True,
@@ -51,70 +68,93 @@ def write_report(output: str, record: RunRecord, quality: Quality | None = None)
     page = template.render(
         record=record,
         model=record.to_json()["model"],
+        parameters=_parameters(record),
+        finished=_moment(record.finished),
         remarks=arithmetic_remarks(record),
         output=storage.url,
         reasons=REASONS,
         rejects=_rejects(storage, record),
-        rejects_shown=_REJECTS_SHOWN,
-        sampled=len(labels),
-        agreement=_agreement(labels, values),
-        spectrum=charts.spectrum(spectrum["cumulative_ratio"].to_numpy(), record.components),
-        image_map=charts.image_map(values, labels),
-        timings=charts.timings(record.timings),
-        neighbours=_neighbours(record.source, sample["path"].to_pylist(), labels, values),
+        quality=quality,
+        share=share,
+        spaces=space_rows(quality) if quality else [],
+        splits=split_rows(quality) if quality else [],
+        confusions=quality.confusions[:_CONFUSIONS_SHOWN] if quality else [],
+        issues=issues,
+        issues_shown=_ISSUES_SHOWN,
+        texts=ISSUES,
+        photos=photos,
+        pictures=pictures,
+        data={
+            **as_data(photos, pictures),
+            "spectrum": [round(value, 6) for value in spectrum],
+            "kept": record.components,
+            "for95": record.components_for_95,
+            "timings": [[name, seconds] for name, seconds in record.timings.items()],
+            "spaces": _accuracies(quality),
+        },
+        style=Markup(_static("report.css")),  # noqa: S704 - files of ours
+        scripts=[Markup(_static(name)) for name in _SCRIPTS],  # noqa: S704
     )
     storage.write(REPORT, page.encode())
 
 
-def _sample(storage: Storage, parts: Sequence[Part]) -> pa.Table:
-    """Up to _POINTS rows of the results, from parts and rows at even distances."""
-    filled = [part for part in parts if part.rows]
-    chosen = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, min(_PARTS, len(filled))).astype(int))]
-    rows = pa.concat_tables([tables.from_parquet(storage.read(part.key)) for part in chosen])
-    return rows.take(np.unique(np.linspace(0, rows.num_rows - 1, min(_POINTS, rows.num_rows)).astype(int)))
+def _static(name: str) -> str:
+    return (files("flows.views") / "static" / name).read_text()
 
 
-def _agreement(labels: list[str], values: npt.NDArray[np.float32]) -> float | None:
-    """The share of sampled images whose nearest other image has the same label; None with a single label."""
-    if len(set(labels)) < 2:
-        return None
-    nearest = _nearest(values, np.arange(len(values)), 1)[:, 0]
-    names = np.array(labels)
-    return float((names[nearest] == names).mean())
+def _parameters(record: RunRecord) -> dict[str, Any]:
+    """What the run was asked for, without what the model says already."""
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in record.parameters.items()
+        if value not in (None, [], "") and name not in ("source", "output", "network", *record.model.recipe)
+    }
 
 
-def _nearest(values: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """For each of `rows`, the `count` nearest other rows by Euclidean distance: int64[len(rows), count]."""
-    wide = values.astype(np.float64)
-    squares = (wide**2).sum(axis=1)
-    distances = squares[rows, np.newaxis] + squares - 2 * wide[rows] @ wide.T
-    distances[np.arange(len(rows)), rows] = np.inf
-    return np.argsort(distances, axis=1, kind="stable")[:, :count]
-
-
-def _neighbours(source: str, paths: list[str], labels: list[str], values: npt.NDArray[np.float32]) -> list[list[Any]]:
-    """Rows of thumbnails: an image, then its nearest neighbours; each (data URI or None, label, same label)."""
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(_EXAMPLES, len(paths))).astype(int))
-    count = min(_NEIGHBOURS, len(paths) - 1)
-    order = [[int(row), *near.tolist()] for row, near in zip(chosen, _nearest(values, chosen, count), strict=True)]
-    photos = open_source(source)
-    wanted = sorted({row for line in order for row in line})
-    contents = read_ahead(lambda row: photos.read(Entry(paths[row], labels[row])), wanted, window=16)
-    thumbnails = {row: _thumbnail(content) for row, content in zip(wanted, contents, strict=True)}
-    return [[(thumbnails[row], labels[row], labels[row] == labels[line[0]]) for row in line] for line in order]
-
-
-def _thumbnail(content: bytes | FruitsError) -> str | None:
-    """A small JPEG as a data URI; None (the page says so) for an image that cannot be read any more."""
-    if isinstance(content, FruitsError):
-        return None
+def _moment(finished: str) -> str:
+    """The time as people write it, in the time zone that the record has."""
     try:
-        pixels = decode(content, _THUMBNAIL_SIDE)
-    except RejectedImageError:
-        return None
-    sink = io.BytesIO()
-    Image.fromarray(pixels).resize((_THUMBNAIL, _THUMBNAIL)).save(sink, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
+        return f"{datetime.fromisoformat(finished):%Y-%m-%d %H:%M %Z}".strip()
+    except ValueError:
+        return finished
+
+
+def _accuracies(quality: Quality | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "all" if not space.components else str(space.components),
+            "neighbours": space.neighbours.vote if space.neighbours else None,
+            "probe": space.probe.accuracy if space.probe else None,
+        }
+        for space in (quality.spaces if quality else ())
+    ]
+
+
+def _issues(storage: Storage, key: str, quality: Quality, photos: Photos) -> list[dict[str, Any]]:
+    """Per kind of issue that was found: its name, count, and the photos of lowest score with what is said of them."""
+    with storage.open(key) as file:
+        table = pq.read_table(file)
+    labels = dict(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True))
+    found = []
+    for kind in ISSUES:
+        if not quality.issues[kind]:
+            continue
+        flagged = table.filter(table[f"is_{kind}_issue"]).sort_by(
+            [(f"{kind}_score", "ascending"), ("path", "ascending")]
+        )
+        column, text = _OTHER[kind]
+        shown = []
+        for row in flagged.slice(0, _ISSUES_SHOWN).to_pylist():
+            other = None if "{}" in text else photos.number(row[column], labels[row[column]])
+            shown.append(
+                {
+                    "photo": photos.number(row["path"], row["label"]),
+                    "other": other,
+                    "text": text.format(row[column] or "no class"),
+                }
+            )
+        found.append({"kind": kind, "name": kind.replace("_", " "), "count": quality.issues[kind], "photos": shown})
+    return found
 
 
 def _rejects(storage: Storage, record: RunRecord) -> list[dict[str, str]]:

@@ -66,18 +66,19 @@ def planted(real_photos: Path, real_weights: str, model: Model, tmp_path_factory
 
 def test_wrong_labels_are_found_with_the_right_one(planted: Checked) -> None:
     found = Found.of(flagged(planted.issues, "label"), set(planted.planted.swapped))
-    assert found.recall >= 0.8
+    assert found.recall >= 0.9
     assert found.precision >= 0.9
     said = dict(zip(planted.issues["path"].to_pylist(), planted.issues["predicted_label"].to_pylist(), strict=True))
     right = [said[path] == label for path, label in planted.planted.swapped.items()]
-    assert np.mean(right) >= 0.8
+    assert np.mean(right) >= 0.9
 
 
 def test_wrong_labels_are_those_cleanlab_finds_from_the_same_votes(planted: Checked) -> None:
     codes, votes = shares(planted.issues["label"].to_pylist(), planted.neighbours)
     theirs = find_label_issues(codes, votes, filter_by="confident_learning", n_jobs=1)
     ours = planted.issues["is_label_issue"].to_numpy()
-    assert (theirs == ours).mean() >= 0.99
+    assert ours[theirs].all()
+    assert (theirs == ours).mean() >= 0.99  # ours count in whole votes
     assert planted.issues["label_score"].to_numpy() == pytest.approx(votes[np.arange(len(codes)), codes])
 
 

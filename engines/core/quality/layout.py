@@ -13,9 +13,12 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from engines.core import tables
+from engines.core.neighbours import nearest
 
-MAP_ROWS = 2_000
+MAP_ROWS = 1_500
 """Photos on the map at most, chosen by hash: what a report of a few MB can show one by one."""
+
+MAP_NEIGHBOURS = 8
 
 _SEED = 0
 _PERPLEXITY = 30.0
@@ -41,6 +44,22 @@ def neighbour_map(values: Float32) -> Float32:
     return placed
 
 
-def layout_table(paths: list[str], labels: list[str], plane: Float32) -> pa.Table:
-    """The map as tables.LAYOUT."""
-    return pa.table([paths, labels, plane[:, 0], plane[:, 1]], schema=tables.LAYOUT)
+def layout_table(paths: list[str], labels: list[str], values: Float32) -> pa.Table:
+    """The map of rows of results, float32[n, k], as tables.LAYOUT."""
+    near = neighbours_within(values)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * near.shape[1]
+    neighbours = pa.ListArray.from_arrays(offsets, pa.array(near.ravel()))
+    columns = [paths, labels, *neighbour_map(values).T, *first_two(values).T, neighbours]
+    return pa.table(columns, schema=tables.LAYOUT)
+
+
+def neighbours_within(values: Float32) -> npt.NDArray[np.int64]:
+    """The nearest others of each row, among these rows: int64[n, up to 8]."""
+    return nearest(values, values, MAP_NEIGHBOURS, np.arange(len(values))).rows
+
+
+def first_two(values: Float32) -> Float32:
+    """The first two components, float32[n, 2]; 0 for one that is not there."""
+    plane = np.zeros((len(values), 2), np.float32)
+    plane[:, : min(2, values.shape[1])] = values[:, :2]
+    return plane

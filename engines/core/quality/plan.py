@@ -18,7 +18,7 @@ from engines.core.quality.rows import Rows, SplitRule, read_rows, training_part
 from engines.core.sources import open_source
 from engines.core.storage import open_storage
 
-RULES = "10 nearest, plurality, confident joint of votes; 1"
+RULES = "10 nearest, plurality, confident joint of whole votes; 1"
 """Part of a check's version: changed whenever equal results would give another check."""
 
 NEIGHBOURS = 10

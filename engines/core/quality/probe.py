@@ -73,5 +73,6 @@ def _right(values: Float32, labels: Int64, other_values: Float32, other_labels: 
     with warnings.catch_warnings(), threadpool_limits(limits=1):
         # Far enough for an accuracy; more steps would change weights, not answers.
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ITERATIONS, tol=1e-3)).fit(values, labels)
         return int((fitted.predict(other_values) == other_labels).sum())

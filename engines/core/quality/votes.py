@@ -3,7 +3,8 @@
 The vote of a row's neighbours, without the row itself, is a classifier that was never shown the row. Its shares of
 votes are the probabilities of confident learning (Northcutt, Jiang and Chuang, "Confident learning: estimating
 uncertainty in dataset labels", JAIR 70, 2021): a class is confident for a row when its share reaches the mean share
-that this class has among its own rows. Shares are compared as fractions of whole numbers, so nothing is rounded.
+that this class has among its own rows. Few neighbours know a share in whole votes only, so the mean is taken in whole
+votes too, rounded down: of ten neighbours, nine are enough where the mean is 9.6. Nothing else is rounded.
 """
 
 from __future__ import annotations
@@ -156,9 +157,9 @@ def label_issues(votes: Votes, classes: int) -> LabelIssues:
     members = np.bincount(own[labelled], minlength=classes)
     shares = np.zeros(classes, np.int64)  # votes for the own label, summed over the members of each class
     np.add.at(shares, own[labelled], for_own[labelled])
-    # Every row has as many neighbours, so that counts stand for shares.
+    # Every row has as many neighbours, so that counts stand for shares: more than the mean less one vote.
     known = np.where(votes.labels == NO_LABEL, 0, votes.labels)
-    confident = votes.counts * members[known] >= shares[known] if classes else np.zeros_like(votes.counts, bool)
+    confident = (votes.counts + 1) * members[known] > shares[known] if classes else np.zeros_like(votes.counts, bool)
     counts = np.where(confident & (votes.labels != NO_LABEL), votes.counts, 0)
     place = counts.argmax(axis=1)
     best = _at(votes.labels, place)
