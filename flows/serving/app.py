@@ -160,13 +160,16 @@ class _Pool:
     """Threads that compute, a core each; LiteRT and Pillow leave the event loop alone meanwhile."""
 
     def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="photo")
+        self._number = threads
+        self._threads: ThreadPoolExecutor | None = None
         self._waiting = 0
 
     async def run(self, function: Callable[[], T]) -> T:
         """What `function` returns. Raises HTTPException 503 where too many wait already."""
         if self._waiting >= _WAITING:
             raise HTTPException(503, "too many photos at once: try again in a moment", {"Retry-After": "2"})
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._number, thread_name_prefix="photo")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function)
@@ -174,8 +177,10 @@ class _Pool:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Wait for what is under way."""
-        self._threads.shutdown(cancel_futures=True)
+        """Wait for what is under way. What comes later has new threads."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+            self._threads = None
 
 
 class _WithHeaders:
