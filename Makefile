@@ -15,7 +15,7 @@ PYTEST := $(RUN) pytest
 # Files of tests that use little of the machine each; those of parity have all of it.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup setup-spark40 setup-spark41 demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-wheel test-cpus test-accuracy test-browser screenshots check format java emr-package benchmark clean
+.PHONY: help setup setup-spark40 setup-spark41 demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-wheel test-cpus test-accuracy test-browser test-exports screenshots check format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -79,6 +79,9 @@ test-accuracy: setup ## Name 500 real photos that were left out of a run over th
 
 test-browser: setup ## The pages in a real browser; needs Chromium.
 	$(PYTEST) tests/browser
+
+test-exports: setup ## What fruits export writes, read by datasets, lance, usearch, and PostgreSQL with pgvector.
+	$(PYTEST) tests/exports
 
 screenshots: setup ## Take pictures of Prefect's page during and after a run, into ./screenshots; needs Chromium.
 	$(RUN) python -m tests.e2e.screenshots screenshots

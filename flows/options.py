@@ -137,6 +137,7 @@ EmrAssignments = Annotated[
 ]
 
 
+EXPORT_FORMATS = ("huggingface", "npy", "lance", "usearch", "embedding-atlas", "csv")
 TABLE_FORMATS = ("jsonl", "csv", "parquet")
 
 EmrEngine = Annotated[
@@ -416,6 +417,15 @@ class SimilarSettings:
     k: Annotated[int, Option("So many neighbours.", flags=("--neighbours", "-k"), minimum=1)] = 5
     as_json: Json = False
     arithmetic: Arithmetic = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """An output, and what to make of it."""
+
+    output: Published = ""
+    folder: Annotated[str, Option("A new local folder.", metavar="DIR", argument=True)] = ""
+    to: Annotated[str, Option("The format.", choices=EXPORT_FORMATS, metavar="FORMAT")] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,28 +48,36 @@ class Similar:
     neighbours: tuple[Neighbour, ...]
 
 
-def read_rows(output: str, record: RunRecord) -> PublishedRows:
-    """The rows that `record` publishes below `output`. Memory: 4 k bytes a row (46 MB for 90,483 rows of 128), and
-    the paths."""
+def read_parts(output: str, record: RunRecord) -> Iterator[pa.Table]:
+    """The parts that `record` publishes below `output`, in their order, some read ahead.
+
+    Raises InputError for a part that has not the rows that run.json says.
+    """
     storage = open_storage(output)
-    values = np.empty((sum(part.rows for part in record.parts), record.components), np.float32)
-    paths, labels = [], []
-    done = 0
-    for content in read_ahead(storage.read, [part.key for part in record.parts], _PARTS_AHEAD):
+    contents = read_ahead(storage.read, [part.key for part in record.parts], _PARTS_AHEAD)
+    for part, content in zip(record.parts, contents, strict=True):
         if isinstance(content, FruitsError):
             raise content
         table = tables.from_parquet(content)
-        if done + table.num_rows > len(values):
-            break
+        if table.num_rows != part.rows:
+            raise InputError(
+                f"{storage.uri(part.key)} has {table.num_rows:,} rows, run.json says {part.rows:,}",
+                "Run `fruits run` again.",
+            )
+        yield table
+
+
+def read_rows(output: str, record: RunRecord) -> PublishedRows:
+    """The rows that `record` publishes below `output`. Memory: 4 k bytes a row (46 MB for 90,483 rows of 128), and
+    the paths."""
+    values = np.empty((sum(part.rows for part in record.parts), record.components), np.float32)
+    paths, labels = [], []
+    done = 0
+    for table in read_parts(output, record):
         values[done : done + table.num_rows] = tables.to_matrix(table["pcaFeatures"]) if table.num_rows else 0
         done += table.num_rows
         paths += table["path"].chunks
         labels += table["label"].chunks
-    if done != len(values):
-        raise InputError(
-            f"the results in {output} do not have the {len(values):,} rows that run.json says",
-            "Run `fruits run` again.",
-        )
     return PublishedRows(pa.chunked_array(paths, pa.string()), pa.chunked_array(labels, pa.string()), values)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
@@ -82,24 +81,7 @@ def _target(name: str | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    from engines.core.errors import InputError
+    from engines.published.targets import new_file
 
-    folder = os.path.dirname(os.path.abspath(name))
-    try:
-        file = tempfile.NamedTemporaryFile(dir=folder, prefix=".unfinished-", delete=False)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise InputError(f"{name} cannot be written: {error.strerror}", "Choose another --file.") from error
-    try:
-        with file:
-            yield file
-        os.chmod(file.name, 0o666 & ~_umask())
-        os.replace(file.name, name)
-    except BaseException:
-        os.unlink(file.name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with new_file(name) as file:
+        yield file

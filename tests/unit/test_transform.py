@@ -143,7 +143,7 @@ def test_if_every_file_is_rejected_the_command_fails_and_the_rows_say_why(
         (["SOURCE", "--glob", "*.png"], "matches *.png", "Choose another --glob"),
         (["SOURCE", "--format", "parquet"], "parquet is not for standard output", "--file photos.parquet"),
         (["SOURCE", "--file", "rows.xls"], "there is no format 'xls'", "jsonl, csv, parquet"),
-        (["SOURCE", "--file", "nowhere/rows.csv"], "nowhere/rows.csv cannot be written", "another --file"),
+        (["SOURCE", "--file", "nowhere/rows.csv"], "nowhere/rows.csv cannot be written", "another place"),
         (["SOURCE", "--threads", "0"], "threads cannot be 0", "from 1"),
         (["SOURCE", "--arithmetic", "loose"], "arithmetic cannot be 'loose'", "exact, tolerant"),
         (["s3://key:secret@bucket/a.jpg"], "carries credentials", "AWS_PROFILE"),
