@@ -24,7 +24,7 @@ DOCUMENTS = [
 ]
 
 # Programs of others: that they are spelled right is all that is checked.
-OTHERS = {"aws", "apt-get", "cp", "dask", "docker", "mkdir", "pip", "source", "uv"}
+OTHERS = {"aws", "apt-get", "cp", "dask", "docker", "duckdb", "mkdir", "pip", "psql", "source", "uv"}
 
 
 def commands_in(text: str) -> list[str]:
