@@ -7,11 +7,15 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from engines.core.errors import InputError
 from engines.core.index.sharding import name_hash
 from engines.core.networks.image_formats import DECODED_ENDINGS, UNDECODED_ENDINGS, ending
-from engines.core.sources import Entry, Source
+
+if TYPE_CHECKING:
+    # The engine interface has a selection, and loads nothing heavy.
+    from engines.core.sources import Entry, Source
 
 WHY_LEFT_OUT = {
     "excluded": "match --exclude",
