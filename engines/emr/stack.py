@@ -6,6 +6,7 @@ These calls are those of an administrator; who runs `fruits` afterwards needs th
 from __future__ import annotations
 
 import tomllib
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -25,6 +26,11 @@ _CANNOT_BE_CHANGED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "
 docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html"""
 
 _REASONS = (
+    (
+        "CreateServiceLinkedRole",
+        "The first application of an account makes the role AWSServiceRoleForAmazonEMRServerless. An administrator can "
+        "make it once: aws iam create-service-linked-role --aws-service-name ops.emr-serverless.amazonaws.com",
+    ),
     (
         "service control policy",
         "Your organization forbids it for this account (a service control policy): ask who administers AWS "
@@ -124,6 +130,8 @@ class Stack:
                 SERVICE,
                 operation,
                 StackName=self.name,
+                # Repeated after a lost connection, the request is the same one.
+                ClientRequestToken=str(uuid.uuid4()),
                 TemplateBody=template_text(),
                 Capabilities=["CAPABILITY_IAM"],
                 Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
@@ -144,7 +152,7 @@ class Stack:
         before = self._event_ids()
         try:
             identity = self._aws.call(SERVICE, "describe_stacks", StackName=self.name)["Stacks"][0]["StackId"]
-            self._aws.call(SERVICE, "delete_stack", StackName=self.name)
+            self._aws.call(SERVICE, "delete_stack", StackName=self.name, ClientRequestToken=str(uuid.uuid4()))
         except AwsCallError as error:
             if "does not exist" in error.detail:
                 return

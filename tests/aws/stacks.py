@@ -24,6 +24,7 @@ class Made:
     stack: Stack
     identity: str
     status: str
+    token: str = ""
     present: list[str] = field(default_factory=list)
     to_do: list[str] = field(default_factory=list)
     events: list[Json] = field(default_factory=list)
@@ -40,11 +41,13 @@ class Stacks:
         """Logical name of a resource -> why it cannot be made."""
 
     def create_stack(self, StackName: str, TemplateBody: str, **request: Any) -> Json:
+        if StackName in self.made and self.made[StackName].token == request["ClientRequestToken"]:
+            return {"StackId": self.made[StackName].identity}
         if StackName in self.made:
             raise _error("AlreadyExistsException", f"Stack [{StackName}] already exists")
         stack = self._stack(StackName, TemplateBody, request)
         identity = f"arn:aws:cloudformation:us-east-1:123456789012:stack/{StackName}/{len(self.gone) + 1}"
-        made = Made(stack, identity, "CREATE_IN_PROGRESS", to_do=list(stack.resources()))
+        made = Made(stack, identity, "CREATE_IN_PROGRESS", request["ClientRequestToken"], to_do=list(stack.resources()))
         self.made[StackName] = made
         self._say(made, StackName, "CREATE_IN_PROGRESS", "User Initiated")
         return {"StackId": identity}
@@ -60,7 +63,7 @@ class Stacks:
         made.to_do = [name for name in stack.resources() if name not in made.present]
         return {"StackId": made.identity}
 
-    def delete_stack(self, StackName: str) -> Json:
+    def delete_stack(self, StackName: str, **_: Any) -> Json:
         made = self._find(StackName)
         made.status, made.to_do = "DELETE_IN_PROGRESS", list(reversed(made.present))
         return {}

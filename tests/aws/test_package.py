@@ -19,6 +19,7 @@ from engines.core.networks.model import Model, library_versions
 from engines.core.networks.runtimes import LiteRtRuntime
 from engines.core.sample_photos import encode_photo
 from engines.emr.archive import newer_glibc, read_manifest
+from tests.aws.archive_imports import IMPORT_EVERYTHING
 from tests.aws.conftest import whole_run
 from tests.aws.spark_jobs import unpack
 
@@ -67,23 +68,6 @@ def test_its_name_says_the_lock_and_its_size_is_below_the_limit(archive: Path):
     assert f"lock{manifest.lock}" in archive.name
     assert manifest.sha256[:12] in archive.name
     assert archive.stat().st_size == manifest.size < MAX_BYTES
-
-
-IMPORT_EVERYTHING = """
-import importlib, sys
-from pathlib import Path
-packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
-names = set()
-compiled = [*packages.rglob("*.cpython-*.so"), *packages.rglob("*.abi3.so")]
-for path in [*compiled, *packages.joinpath("engines").rglob("*.py")]:
-    parts = path.relative_to(packages).with_name(path.name.split(".")[0]).parts
-    names.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-# What only a desktop has, and what only a driver has.
-left_out = ("PIL._imagingtk", "engines.dask", "engines.spark", "engines.emr", "engines.registry")
-for name in sorted(name for name in names if not name.startswith(left_out)):
-    importlib.import_module(name)
-print(len(names))
-"""
 
 
 @whole_run

@@ -216,6 +216,19 @@ def test_a_resource_that_the_organization_forbids_and_the_next_try(terminal: Ter
     assert "ROLLBACK_COMPLETE: it is removed first" in again.stdout
 
 
+def test_the_first_application_of_an_account(terminal: Terminal, stand_in: StandIn):
+    stand_in.stacks.refuse["Application"] = "Access denied when calling CreateServiceLinkedRole operation"
+    refused(terminal.init("--yes"), "could not be made: Application: Access denied", "create-service-linked-role")
+
+
+def test_an_answer_that_is_lost_makes_no_second_stack(terminal: Terminal, stand_in: StandIn):
+    stand_in.faults.lose_after["CreateStack"] = 1
+    done = terminal.init("--yes")
+    assert done.returncode == 0, done.stderr
+    assert stand_in.count("CreateStack") == 2
+    assert len(stand_in.stacks.made) == 1
+
+
 @pytest.mark.parametrize("vcpus", [0.0, 4.0])
 def test_a_quota_that_holds_no_job(terminal: Terminal, stand_in: StandIn, vcpus: float):
     stand_in.quotas.vcpus = vcpus
