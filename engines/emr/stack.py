@@ -89,6 +89,16 @@ def what_to_do(reason: str, otherwise: str) -> str:
     return next((hint for part, hint in _REASONS if part in reason), otherwise)
 
 
+def _parameters(given: Mapping[str, str], present: StackState | None) -> list[dict[str, Any]]:
+    """The parameters of a request: those that are given, and of a stack that is there the others as they are."""
+    template = template_text()
+    kept = [key for key in (present.parameters if present else {}) if key not in given and f"\n  {key}:\n" in template]
+    return [
+        *({"ParameterKey": key, "ParameterValue": value} for key, value in given.items()),
+        *({"ParameterKey": key, "UsePreviousValue": True} for key in kept),
+    ]
+
+
 class Stack:
     """One stack by its name. Every method raises FruitsError only."""
 
@@ -116,7 +126,8 @@ class Stack:
     def deploy(self, parameters: Mapping[str, str], on_event: OnEvent) -> StackState:
         """Make the stack, or change it to these parameters and this template; returns it when that is done.
 
-        A stack that could not be made before, of which CloudFormation has kept the name alone, is removed first.
+        Parameters that are not given keep the values they have. A stack that could not be made before, of which
+        CloudFormation has kept the name alone, is removed first.
         """
         present = self.describe()
         if present is not None and present.status in _CANNOT_BE_CHANGED:
@@ -134,7 +145,7 @@ class Stack:
                 ClientRequestToken=str(uuid.uuid4()),
                 TemplateBody=template_text(),
                 Capabilities=["CAPABILITY_IAM"],
-                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                Parameters=_parameters(parameters, present),
                 Tags=[{"Key": "fruit-features", "Value": self.name}],
             )
         except AwsCallError as error:

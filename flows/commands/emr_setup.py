@@ -45,25 +45,28 @@ def init(setup: EmrSetup) -> None:
         _say(line)
     if setup.source:
         _say(f"images: {check_source(aws, setup.source, settings.region)}")
-    architecture = {"ARM64": "arm64"}.get(parameters.get("Architecture", ""), "x86_64")
+    stack = Stack(aws, setup.stack, settings.poll_seconds)
+    present = stack.describe()
+    wanted = {**(present.parameters if present else {}), **parameters}
+    architecture = {"ARM64": "arm64"}.get(wanted.get("Architecture", ""), "x86_64")
     archive = Path(setup.archive) if setup.archive else _archive(architecture)
     _say(f"archive {archive.name}: {archive.stat().st_size / 1e6:.0f} MB")
     _confirm(
-        f"\nThis makes or updates the stack {setup.stack} in {settings.region}: a bucket, an application of EMR "
-        "Serverless, a role for\nits jobs, a policy for who submits them. It costs nothing while no job runs; the "
-        "archive in the bucket costs less than\na cent a month.",
+        f"\nThis {'updates' if present else 'makes'} the stack {setup.stack} in {settings.region}: a bucket, an "
+        "application of EMR Serverless, a role for\nits jobs, a policy for who submits them. It costs nothing while no "
+        "job runs; the archive in the bucket costs less than\na cent a month.",
         yes=setup.yes,
     )
-    stack = Stack(aws, setup.stack, settings.poll_seconds).deploy(parameters, _say)
-    Path(setup.config).write_text(f"{WRITTEN_BY}\n{stack.outputs['Settings'].strip()}\n")
+    made = stack.deploy(parameters, _say)
+    Path(setup.config).write_text(f"{WRITTEN_BY}\n{made.outputs['Settings'].strip()}\n")
     _say(f"settings: {setup.config}")
     _push(setup.config, archive)
     if setup.trial:
-        _trial(stack, setup.config)
+        _trial(made, setup.config)
     _say(
-        f"\nYour photos: {stack.outputs['Photos']}. Run them with\n"
-        f"  fruits run {stack.outputs['Photos']} {stack.outputs['Output']}/all --engine emr-serverless --max-cost 5\n"
-        f"Who is no administrator needs the policy {stack.outputs['SubmitterPolicy']}.\n"
+        f"\nYour photos: {made.outputs['Photos']}. Run them with\n"
+        f"  fruits run {made.outputs['Photos']} {made.outputs['Output']}/all --engine emr-serverless --max-cost 5\n"
+        f"Who is no administrator needs the policy {made.outputs['SubmitterPolicy']}.\n"
         "Remove everything: fruits emr destroy"
     )
 
@@ -105,8 +108,10 @@ def destroy(removal: EmrRemoval) -> None:
         kept = "kept" if removal.keep_bucket else "deleted with everything in it"
         _say(f"the bucket {bucket}: {content.objects:,} objects, {decimal(content.bytes)}, {kept}")
     if state is None and content is None:
-        _say("nothing is left to remove")
-        return
+        raise InputError(
+            f"there is no stack {removal.stack} in {settings.region}, and no bucket {bucket}: nothing is left",
+            "Check --stack, --region and --config.",
+        )
     _confirm("\nAll of it is removed.", yes=removal.yes)
     if state is not None and settings.application_id:
         stop_application(settings, aws, open_runner("emr-serverless", settings), _say)
@@ -118,6 +123,10 @@ def destroy(removal: EmrRemoval) -> None:
     if state is not None:
         stack.delete(_say)
         _say(f"the stack {removal.stack} is removed")
+    config = Path(removal.config)
+    if not removal.keep_bucket and config.is_file() and config.read_text().startswith(WRITTEN_BY):
+        config.unlink()
+        _say(f"{config} is removed")
 
 
 def _parameters(setup: EmrSetup) -> dict[str, str]:

@@ -57,7 +57,7 @@ class Stacks:
         if made.status.startswith(("ROLLBACK", "DELETE")):
             raise _error("ValidationError", f"Stack:{made.identity} is in {made.status} state and can not be updated.")
         stack = self._stack(StackName, TemplateBody, request)
-        if stack == made.stack:
+        if (stack.template, stack.parameters) == (made.stack.template, made.stack.parameters):
             raise _error("ValidationError", "No updates are to be performed.")
         made.stack, made.status = stack, "UPDATE_IN_PROGRESS"
         made.to_do = [name for name in stack.resources() if name not in made.present]
@@ -77,7 +77,9 @@ class Stacks:
             "StackName": made.stack.name,
             "CreationTime": datetime.now(UTC),
             "StackStatus": made.status,
-            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in made.stack.given.items()],
+            "Parameters": [
+                {"ParameterKey": key, "ParameterValue": value} for key, value in made.stack.parameters.items()
+            ],
         }
         if made.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             outputs = made.stack.outputs().items()
@@ -105,7 +107,11 @@ class Stacks:
     def _stack(self, name: str, text: str, request: Json) -> Stack:
         if "CAPABILITY_IAM" not in request.get("Capabilities", []):
             raise _error("InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_IAM]")
-        given = {one["ParameterKey"]: one["ParameterValue"] for one in request.get("Parameters", [])}
+        former = self.made[name].stack.parameters if name in self.made else {}
+        given = {
+            one["ParameterKey"]: former[one["ParameterKey"]] if one.get("UsePreviousValue") else one["ParameterValue"]
+            for one in request.get("Parameters", [])
+        }
         try:
             return Stack(name, read_template(text), given)
         except TemplateError as error:

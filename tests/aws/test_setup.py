@@ -157,7 +157,8 @@ def test_everything_is_removed_also_what_runs(terminal: Terminal, stand_in: Stan
     assert stand_in.serverless.application["state"] == "STOPPED"
     assert stand_in.stacks.made == {}
     assert terminal.bucket not in [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]]
-    assert "nothing is left to remove" in terminal.emr("destroy", "--yes").stdout
+    assert not (terminal.folder / "fruits.toml").exists()
+    refused(terminal.emr("destroy", "--yes"), f"there is no stack {terminal.stack} in us-east-1", "--stack")
 
 
 SIZE = " ".join(
@@ -180,6 +181,9 @@ def test_the_bucket_may_be_kept(terminal: Terminal, stand_in: StandIn, aws: Aws)
     assert done.returncode == 0, done.stderr
     assert aws.keys(terminal.bucket)
     assert stand_in.stacks.made == {}
+    later = terminal.emr("destroy", "--yes")  # found by the settings, which are kept as long as it is
+    assert later.returncode == 0, later.stderr
+    refused(terminal.emr("destroy", "--yes"), "there is no stack", "--config")
 
 
 SCP = (
@@ -261,8 +265,14 @@ def test_the_images_are_given_to_the_stack(terminal: Terminal, stand_in: StandIn
     done = terminal.init("--yes", "--source", f"s3://{bucket}/p", "--parameter", "MaximumVcpus=16")
     assert done.returncode == 0, done.stderr
     (made,) = stand_in.stacks.made.values()
-    assert made.stack.given == {"MaximumVcpus": "16", "SourceBucket": bucket, "SourcePrefix": "p/"}
+    given = {"MaximumVcpus": "16", "SourceBucket": bucket, "SourcePrefix": "p/"}
+    assert made.stack.given == given
     assert f"fruits run s3://{bucket}/p/ s3://{terminal.bucket}/output/all" in done.stdout
+    again = terminal.init("--yes", "--parameter", "IdleMinutes=5")
+    assert again.returncode == 0, again.stderr
+    assert "This updates the stack" in again.stdout
+    kept = stand_in.stacks.made[terminal.stack].stack.parameters
+    assert {name: kept[name] for name in (*given, "IdleMinutes")} == given | {"IdleMinutes": "5"}
 
 
 def test_a_parameter_that_the_template_does_not_have(terminal: Terminal, stand_in: StandIn):
