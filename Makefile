@@ -15,7 +15,7 @@ PYTEST := $(RUN) pytest
 # Files of tests that use little of the machine each; those of parity have all of it.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup setup-spark40 setup-spark41 demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-wheel test-cpus test-accuracy test-browser test-exports screenshots check format java emr-package benchmark clean
+.PHONY: help setup setup-spark40 setup-spark41 demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-chaos test-wheel test-cpus test-accuracy test-browser test-exports screenshots check audit format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -94,6 +94,9 @@ check: setup ## Formatting, lint, types, direction of imports.
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) lint-imports
+
+audit: $(filter .tools/%,$(UV)) ## Known vulnerabilities of the locked dependencies; says so where there is no network to ask.
+	.ci/audit
 
 format: setup ## Format the code and mend what ruff can.
 	$(RUN) ruff format .

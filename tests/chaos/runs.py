@@ -34,22 +34,44 @@ class Ended:
 class Chaos:
     """Runs of one source on one engine, each in a folder of its own below `folder`."""
 
-    source: Path
+    source: Path | str
     weights: str
     engine: tuple[str, ...]
     folder: Path
     orders: Path
     """The file that says what is to happen, which the workers of a cluster know from its start on."""
 
-    def run(self, output: Path, *options: str, plan: dict[str, object] | None = None) -> Ended:
-        """Run it with a plan (see hostile/sitecustomize.py)."""
+    def run(
+        self,
+        output: Path,
+        *options: str,
+        plan: dict[str, object] | None = None,
+        place: str | None = None,
+        retry_seconds: float | None = None,
+    ) -> Ended:
+        """Run it into `output` with a plan (see hostile/sitecustomize.py).
+
+        `place`: the output, where it is no folder; files about the run are beside `output` then, too.
+        """
         trace, once = (output.with_name(f"{output.name}.{name}") for name in ("trace", "once"))
         for each in (trace, once):
             each.unlink(missing_ok=True)
-        self.orders.write_text(json.dumps({"trace": str(trace), "once": str(once), "plan": plan}))
+        self.orders.write_text(
+            json.dumps({"trace": str(trace), "once": str(once), "plan": plan, "retry_seconds": retry_seconds})
+        )
         environment = {**os.environ, **variables(self.orders), "FRUITS_CHAOS_DRIVER": "new"}
         environment.pop("PREFECT_API_URL", None)
-        command = [FRUITS, "run", self.source, output, "--weights", self.weights, "--no-prefect", "--components", "8"]
+        command = [
+            FRUITS,
+            "run",
+            self.source,
+            place or output,
+            "--weights",
+            self.weights,
+            "--no-prefect",
+            "--components",
+            "8",
+        ]
         done = subprocess.run(
             [*map(str, command), "--shard-size", str(SHARD_SIZE), *self.engine, *options],
             env=environment,
@@ -61,9 +83,9 @@ class Chaos:
         steps = trace.read_text().splitlines() if trace.exists() else []
         return Ended(done.returncode, done.stderr, steps)
 
-    def finish(self, output: Path, *options: str) -> Ended:
-        """Run it undisturbed; it must succeed."""
-        ended = self.run(output, *options)
+    def finish(self, output: Path, *options: str, place: str | None = None) -> Ended:
+        """Run it; it must succeed."""
+        ended = self.run(output, *options, place=place)
         assert ended.code == 0, ended.errors
         return ended
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from engines.core.errors import InputError, StageError, TransientError
+from engines.core.errors import InputError, StageError, StorageError, TransientError
 from engines.core.storage import open_storage
 from engines.core.storage.folder import FolderStorage
 from engines.core.storage.objects import ObjectStorage
@@ -158,9 +158,19 @@ class _ObjectLease(Lease):
         """Let the next run have it at once."""
         self._stop.set()
         self._thread.join()
-        if not self._lost:
+        if self._lost:
+            return
+        try:
             # Replaced, not removed: a removal cannot be made conditional, and could hit the lease of another.
             self._put(self._version, released=True)
+        except (StorageError, TransientError) as error:
+            # What the run has done is done, or its own error is raised.
+            _LOGGER.warning(
+                "the lease on %s cannot be let go (%s): the next run may wait %g s for it",
+                self._storage.url,
+                error.message,
+                LIFE_SECONDS,
+            )
 
     def check(self) -> None:
         """See Lease."""

@@ -10,6 +10,7 @@ from engines.core.errors import FruitsError, InputError, StorageError
 from engines.core.storage.aws import S3Access, s3_access
 from engines.core.storage.base import Storage, StoredObject, changed
 from engines.core.storage.locations import why_unreadable
+from engines.core.storage.repetition import repeated, repeating
 from engines.core.storage.s3_listing import list_bucket
 from engines.core.storage.store_errors import first_line, translated, unreadable_name
 
@@ -52,6 +53,7 @@ class ObjectStorage(Storage):
         if why := why_unreadable(key):
             raise unreadable_name(self.uri(key), why)
 
+    @repeating
     def read(self, key: str) -> bytes:
         """See Storage."""
         import obstore
@@ -60,6 +62,7 @@ class ObjectStorage(Storage):
         with translated(self.uri(key)):
             return bytes(obstore.get(self._store, key).bytes())
 
+    @repeating
     def stat(self, key: str) -> StoredObject | None:
         """See Storage."""
         import obstore
@@ -72,6 +75,7 @@ class ObjectStorage(Storage):
                 return None
         return StoredObject(key, meta["size"], _version(meta))
 
+    @repeating
     def read_range(self, key: str, start: int, length: int, version: str = "") -> bytes:
         """See Storage."""
         import obstore
@@ -87,6 +91,7 @@ class ObjectStorage(Storage):
             except PreconditionError:
                 raise changed(self.uri(key)) from None
 
+    @repeating
     def open(self, key: str) -> IO[bytes]:
         """See Storage."""
         import obstore
@@ -95,6 +100,7 @@ class ObjectStorage(Storage):
         with translated(self.uri(key)):
             return io.BufferedReader(_RawReader(obstore.open_reader(self._store, key), self.uri(key)))
 
+    @repeating
     def write(self, key: str, content: bytes) -> None:
         """See Storage."""
         import obstore
@@ -102,6 +108,7 @@ class ObjectStorage(Storage):
         with translated(self.uri(key)):
             obstore.put(self._store, key, content, use_multipart=False)
 
+    @repeating
     def write_if(self, key: str, content: bytes, version: str | None) -> str | None:
         """Put the object if it is still `version` (None: if there is none); its new version, or None if it is not."""
         import obstore
@@ -118,6 +125,7 @@ class ObjectStorage(Storage):
                     raise  # no such bucket
                 return None
 
+    @repeating
     def read_version(self, key: str) -> tuple[bytes, str] | None:
         """The object and its version for `write_if`, or None if there is none."""
         import obstore
@@ -129,6 +137,7 @@ class ObjectStorage(Storage):
                 return None
             return bytes(got.bytes()), got.meta["e_tag"] or ""
 
+    @repeating
     def exists(self, key: str) -> bool:
         """See Storage."""
         import obstore
@@ -177,8 +186,14 @@ class _RawReader(io.RawIOBase):
         return int(self._reader.tell())
 
     def readinto(self, buffer: Any) -> int:
-        with translated(self._uri):
-            content = bytes(self._reader.read(len(buffer)))
+        at = self._reader.tell()
+
+        def attempt() -> bytes:
+            with translated(self._uri):
+                self._reader.seek(at)
+                return bytes(self._reader.read(len(buffer)))
+
+        content = repeated(attempt)
         buffer[: len(content)] = content
         return len(content)
 

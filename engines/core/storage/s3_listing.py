@@ -6,15 +6,12 @@ is cut short.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from engines.core.errors import TransientError
-from engines.core.storage import aws
 from engines.core.storage.aws import S3Access
 from engines.core.storage.base import StoredObject
+from engines.core.storage.repetition import repeated
 from engines.core.storage.store_errors import of_botocore
 
 
@@ -52,15 +49,10 @@ def patiently(call: Callable[[], Any], uri: str) -> Any:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    deadline = time.monotonic() + aws.RETRY_SECONDS
-    pause = 0.1
-    while True:
+    def attempt() -> Any:
         try:
             return call()
         except (BotoCoreError, ClientError, ResponseParserError) as error:
-            answer = of_botocore(uri, error)
-            wait = pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads load, guards nothing
-            if not isinstance(answer, TransientError) or time.monotonic() + wait > deadline:
-                raise answer from error
-        time.sleep(wait)
-        pause = min(aws.LONGEST_PAUSE, pause * 2)
+            raise of_botocore(uri, error) from error
+
+    return repeated(attempt)

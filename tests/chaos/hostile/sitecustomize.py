@@ -5,6 +5,7 @@
   role of the process, the step, the key. Roles: `driver`, the process that FRUITS_CHAOS_DRIVER is new to; `worker`.
 - Its `plan`: at the step `number` (from 0) of those that `role` takes and `pattern` matches, the `victim` is killed,
   once in all: `itself`, or the `executor`, the JVM whose Python worker it is. The file `once` says that it was.
+- Its `retry_seconds`: so long a request to S3 is repeated.
 """
 
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.core.networks import images
-from engines.core.storage import folder
+from engines.core.storage import aws, folder
 
 _decode = images.decode
 
@@ -34,9 +35,9 @@ def _harm(content: bytes) -> None:
         del held
 
 
-def _decode_hostile(content: bytes, *rest: object) -> object:
+def _decode_hostile(content: bytes, *rest: object, **named: object) -> object:
     _harm(content)
-    return _decode(content, *rest)
+    return _decode(content, *rest, **named)
 
 
 images.decode = _decode_hostile
@@ -54,6 +55,10 @@ _steps = 0
 if os.environ.get("FRUITS_CHAOS_DRIVER") == "new":
     os.environ["FRUITS_CHAOS_DRIVER"] = "known"
     _role = "driver"
+
+
+if _orders.get("retry_seconds"):
+    aws.RETRY_SECONDS = _orders["retry_seconds"]
 
 
 def _executor() -> int:
@@ -79,9 +84,9 @@ def _step(name: str, key: str) -> None:
 def _stepping(name: str) -> None:
     method = getattr(folder.FolderStorage, name)
 
-    def stepped(self: folder.FolderStorage, key: str = "", *rest: object) -> object:
+    def stepped(self: folder.FolderStorage, key: str = "", *rest: object, **named: object) -> object:
         _step(name, key)
-        return method(self, key, *rest)
+        return method(self, key, *rest, **named)
 
     setattr(folder.FolderStorage, name, stepped)
 
