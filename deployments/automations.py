@@ -4,7 +4,7 @@
   still has on EMR is stopped.
 - A run that failed or crashed, a check that found other results among them, is told to the notification block
   `--notify`; so is a run that no worker has begun in time.
-- After each completed run of `production`, a sample of its output is checked.
+- After each completed run of `production`, a sample of its output is computed again, and its quality is checked.
 
 Run it again at any time, after `prefect deploy` at the latest: what is there is updated, what a person paused stays
 paused. `prefect automation ls` shows them. Self-hosted servers have none of this by themselves.
@@ -36,6 +36,7 @@ NO_HEARTBEAT = "fruits: a run without heartbeat has crashed"
 FAILED = "fruits: a run failed"
 LATE = "fruits: a run has not begun in time"
 CHECK = "fruits: check what production published"
+QUALITY = "fruits: say how good what production published is"
 
 _PERIODS = 3
 """How many heartbeats may be missing: one can be lost on the way."""
@@ -136,25 +137,38 @@ def automations(
             actions=[_message(block, "late", f"Not begun {late_minutes:g} minutes after it was due: is a worker up?")],
         )
     production = _find(deployments, "flows/fruit_features.py:", "production")
-    check = _find(deployments, "flows/recheck.py:")
-    if production is not None and check is not None:
-        yield AutomationCore(
-            name=CHECK,
-            description="A sample of what was published is computed again.",
-            trigger=EventTrigger(
-                match=_RUN,
-                match_related=ResourceSpecification({"prefect.resource.id": f"prefect.deployment.{production.id}"}),
-                expect={"prefect.flow-run.Completed"},
-            ),
-            actions=[
-                RunDeployment(
-                    source="selected",
-                    deployment_id=check.id,
-                    parameters={"output": _template("{{ flow_run.parameters.output }}")},
-                    job_variables=None,
-                )
-            ],
-        )
+    if production is None:
+        return
+    for name, description, entrypoint in (
+        (CHECK, "A sample of what was published is computed again.", "flows/recheck.py:"),
+        (QUALITY, "Issues and accuracy of what was published.", "flows/check.py:"),
+    ):
+        found = _find(deployments, entrypoint)
+        if found is not None:
+            yield _behind(production, name, description, found)
+
+
+def _behind(
+    production: DeploymentResponse, name: str, description: str, deployment: DeploymentResponse
+) -> AutomationCore:
+    """A run of `deployment` over the output of each completed run of `production`."""
+    return AutomationCore(
+        name=name,
+        description=description,
+        trigger=EventTrigger(
+            match=_RUN,
+            match_related=ResourceSpecification({"prefect.resource.id": f"prefect.deployment.{production.id}"}),
+            expect={"prefect.flow-run.Completed"},
+        ),
+        actions=[
+            RunDeployment(
+                source="selected",
+                deployment_id=deployment.id,
+                parameters={"output": _template("{{ flow_run.parameters.output }}")},
+                job_variables=None,
+            )
+        ],
+    )
 
 
 def _message(block: UUID, subject: str, body: str) -> SendNotification:

@@ -24,8 +24,10 @@ from engines.core.output import RECORD
 SERVED = ("report.html", RECORD)
 
 _HEADERS = {
-    # A report is one file, with its style and pictures in it.
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    # A report is one file, with its style, pictures and scripts in it; which scripts may run it says by their digests.
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",

@@ -40,17 +40,14 @@ from engines.core.networks.table import network_of
 from engines.core.output import (
     FEATURES,
     Part,
-    check_folder,
     features_key,
-    moments_key,
     pca_folder,
     pca_key,
     result_key,
     results_folder,
     spectrum_key,
 )
-from engines.core.quality.plan import Plan, make_plan
-from engines.core.reduce.moments import Moments, dump_moments, no_moments
+from engines.core.reduce.moments import Moments, no_moments
 from engines.core.reduce.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
 from engines.core.rejects import QUARANTINED
 from engines.core.stages.featurize import (
@@ -64,9 +61,9 @@ from engines.core.stages.featurize import (
 )
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.moments import MomentsTask, shard_moments
-from engines.core.stages.neighbours import MomentsOfParts, Published, find_nearest, sum_parts
 from engines.core.stages.project import ProjectTask, project_shard, read_part
 from engines.core.storage import open_storage
+from engines.nearest_rows import MAX_MOMENT_GROUPS, find_neighbours
 
 LOGGER = logging.getLogger("fruits.run")
 """Lines of the run itself, for whoever watches it."""
@@ -77,9 +74,6 @@ Outcome = TypeVar("Outcome")
 
 TRIES = 3
 """So often an engine tries an item whose worker dies over it, where the cluster is its own."""
-
-MAX_MOMENT_GROUPS = 32
-"""Moments of 13 MB each pass through the driver, so their number is bounded: 416 MB, however many shards there are."""
 
 _DRIVER_READS = 16
 """Small reads the driver has under way at once."""
@@ -285,39 +279,7 @@ class MapEngine(Engine):
 
     def neighbours(self, request: NeighboursRequest) -> NeighboursReport:
         """See Engine. A band of rows is there when its file is."""
-        plan = make_plan(request.output, request.split_depth)
-        if plan.version != request.check:
-            raise InputError(
-                f"the results of {request.output} were published anew meanwhile", "Run `fruits check` again."
-            )
-        storage = open_storage(request.output)
-        folder = check_folder(plan.version)
-        present = {item.key for item in storage.list(folder)}
-        missing = [band for band in plan.bands if band.key not in present]
-        total = sum(band.rows for band in plan.bands)
-        reused = done = total - sum(band.rows for band in missing)
-        self.on_progress(Progress("neighbours", done, total))
-        sums = plan.training is not None and moments_key(folder) not in present
-        if missing or sums:
-            pca = load_pca(storage.read(pca_key(plan.record.pca)))
-            fingerprint = plan.record.model.fingerprint
-            published = self.broadcast(Published(plan.output, fingerprint, plan.parts, plan.rule, pca))
-            # All features are the widest space, and come first.
-            for _, rows in self.map(find_nearest, sorted(missing, key=lambda band: band.space.components), published):
-                done += rows
-                self.on_progress(Progress("neighbours", done, total))
-            if sums:
-                storage.write(moments_key(folder), dump_moments(self._moments_of_parts(plan, published)))
-        return NeighboursReport(plan.version, total, reused)
-
-    def _moments_of_parts(self, plan: Plan, published: Any) -> dict[str, Moments]:
-        number = min(len(plan.parts), self.parallelism, MAX_MOMENT_GROUPS)
-        groups = [MomentsOfParts(list(range(start, len(plan.parts), number))) for start in range(number)]
-        sums: dict[str, Moments] = {}
-        for _, some in self.map(sum_parts, groups, published):
-            for split, moments in some.items():
-                sums[split] = sums[split] + moments if split in sums else moments
-        return sums
+        return find_neighbours(self, request)
 
 
 def _on_driver(function: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:

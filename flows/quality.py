@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from engines import create_engine
 from engines.base import NeighboursRequest, Progress
@@ -29,6 +29,14 @@ from flows.engine_log import LOGGER, running
 from flows.options import CheckSettings
 from flows.outcome import Clock
 from flows.views.report import write_report
+
+
+class Show(Protocol):
+    """Shows a person what a check found, behind the report."""
+
+    def __call__(self, output: str, quality: Quality, *, message: str, former: Quality | None, unchanged: bool) -> None:
+        """`former`: the newest check before, of any results; `unchanged`: these results were checked before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ def check(
     run_id: str | None = None,
     holder: str = "",
     on_progress: Callable[[Progress], None],
-    show: Callable[[str, Checked], None] | None = None,
+    show: Show | None = None,
     guard: contextlib.AbstractContextManager[None] | None = None,
 ) -> Checked:
     """Check with checked settings, alone in the output. The arguments are those of `flows.chain.run`."""
@@ -80,7 +88,7 @@ def check(
             quality, storage.uri(quality_key(check_folder(plan.version))), sentence(quality), former, unchanged
         )
         if show is not None:
-            show(output, done)
+            show(output, quality, message=done.message, former=former, unchanged=unchanged)
     check_accuracy(quality, settings.min_accuracy)
     return done
 

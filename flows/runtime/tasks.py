@@ -22,7 +22,7 @@ from flows.views.page import progress_shown
 
 T = TypeVar("T")
 
-_WITH_PROGRESS = ("featurize", "fit_pca", "project", "recheck")
+_WITH_PROGRESS = ("featurize", "fit_pca", "project", "recheck", "neighbours", "transform")
 
 
 class TaskCall:

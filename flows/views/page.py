@@ -26,8 +26,8 @@ from engines.core.storage import is_folder, open_storage
 from flows.views.progress import Listener, tell, throttled
 from flows.views.summary import arithmetic_remarks, model_line
 
-_UNITS = {"fit_pca": "groups of shards"}
-_SHOWN = {"fit_pca": "fit PCA"}
+_UNITS = {"fit_pca": "groups of shards", "neighbours": "questions"}
+_SHOWN = {"fit_pca": "fit PCA", "neighbours": "nearest images"}
 
 
 @contextlib.contextmanager

@@ -170,11 +170,15 @@ def test_what_production_published_is_checked(
     )  # fmt: skip
     assert prefect.wait(run)["state_type"] == "COMPLETED", prefect.log(run)
 
-    def checks() -> list[str]:
+    def checks() -> dict[str, str] | None:
         runs = prefect.api("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
-        return [one["id"] for one in runs if one["parameters"].get("output") == str(output) and one["id"] != run]
+        found = {one["name"].split()[0]: one["id"] for one in runs if one["parameters"].get("output") == str(output)}
+        return found if {"recheck", "check"} <= found.keys() else None
 
-    (check,) = wait_for(checks, 60, "nothing is checked")
-    found = prefect.wait(check)
-    assert found["state_type"] == "COMPLETED", prefect.log(check)
-    assert found["state"]["message"].startswith("all 60 images")
+    found = wait_for(checks, 90, "it is not checked in both ways")
+    rechecked = prefect.wait(found["recheck"])
+    assert rechecked["state_type"] == "COMPLETED", prefect.log(found["recheck"])
+    assert rechecked["state"]["message"].startswith("all 60 images")
+    checked = prefect.wait(found["check"])
+    assert checked["state_type"] == "COMPLETED", prefect.log(found["check"])
+    assert checked["state"]["message"].startswith("the vote of 10 neighbours is right for ")

@@ -206,3 +206,27 @@ def test_changed_results_are_found_out(prefect: PrefectKit, copy_of_finished: Pa
     worst = json.loads(prefect.artifacts(run)["recheck-rows"]["data"])[0]
     assert worst["path"] == table["path"].to_pylist()[3]
     assert worst["verdict"] == "different"
+
+
+def test_a_check_says_how_good_results_are_and_fails_where_that_is_asked_for(
+    prefect: PrefectKit, copy_of_finished: Path
+) -> None:
+    run = prefect.run("check/quality", output=str(copy_of_finished))
+    found = prefect.wait(run)
+    assert found["state_type"] == "COMPLETED", prefect.log(run)
+    assert found["name"] == f"check of {copy_of_finished.name}"
+    assert found["state"]["message"].startswith("the vote of 10 neighbours is right for ")
+    artifacts = prefect.artifacts(run)
+    assert {"quality", "worst-classes", "issues", "report", "neighbours-progress"} <= artifacts.keys()
+    assert "| all features |" in artifacts["quality"]["data"]
+    issues = {row["issue"]: row["images"] for row in json.loads(artifacts["issues"]["data"])}
+    assert set(issues) == {"label", "outlier", "near duplicate", "exact duplicate", "class imbalance", "leakage"}
+    (figures,) = copy_of_finished.glob("checks/*/quality.json")
+    quality = json.loads(figures.read_text())
+    quality["accuracy"]["vote"] = 0.5
+    figures.write_text(json.dumps(quality))
+    again = prefect.run("check/quality", output=str(copy_of_finished), min_accuracy=0.9)
+    refused = prefect.wait(again)
+    assert refused["state_type"] == "FAILED"
+    assert "the accuracy 50.00% is below the 90.00% asked for; worst classes: " in refused["state"]["message"]
+    assert "were checked before" in prefect.artifacts(again)["quality"]["data"]
