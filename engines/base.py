@@ -64,6 +64,8 @@ class FeaturizeRequest:
     `arithmetic`: `exact` stops where a worker's CPU computes other bits than the first one's, `tolerant` goes on.
     `photo_seconds`, `photo_memory` (bytes): what one photo may take to be decoded; above it is a reject. `quarantine`:
     so is one that crashes its worker or never returns; without it the stage fails and names them.
+    `verify_content`: read the photos of shards that are there, and compute those again whose bytes are others. `redo`:
+    shards to compute again though they are there.
     """
 
     source: str
@@ -74,31 +76,41 @@ class FeaturizeRequest:
     photo_seconds: float = 60.0
     photo_memory: int = 500_000_000
     quarantine: bool = True
+    verify_content: bool = False
+    redo: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class FeaturizeReport:
-    """Counts over all shards of the catalog. `reused`: images of shards that were there from a former run.
+    """Counts over all shards of the catalog. `reused`: featurized images of shards that were there from a former run;
+    `computed`: images of the others, whatever became of them.
 
     `rejected` counts by reason. `peak_memory`: bytes, of the largest worker; 0 when nothing had to be done. `canary`:
     the digest that workers were held to (see `engines.core.networks.canary`), empty for features of before there was
-    one. `deviating`: images that were featurized with another one, which `tolerant` allows.
+    one. `deviating`: images that were featurized with another one, which `tolerant` allows. `content`: a digest of the
+    bytes of all photos, empty where no shard knows its own. `damage`: what was found damaged, in words, and made again.
+    `unsealed`: shards that were there whose files can prove nothing, being of before there were seals.
     """
 
     listed: int
     featurized: int
     reused: int
+    computed: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     peak_memory: int = 0
     canary: str = ""
     deviating: int = 0
+    content: str = ""
+    damage: list[str] = field(default_factory=list)
+    unsealed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FitRequest:
     """Fit standardization and PCA to all features of the catalog, or to those of one `split`.
 
-    `components`: a number, or a share in (0, 1).
+    `components`: a number, or a share in (0, 1). `content`: that of the FeaturizeReport. It is part of the PCA's
+    version: photos with other bytes under the same names have another PCA.
     """
 
     output: str
@@ -106,13 +118,15 @@ class FitRequest:
     fingerprint: str
     components: float
     split: str | None = None
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
     """The PCA's version (`pca/VERSION/` in the output) and its figures. `explained_variance` is a share in (0, 1].
 
-    `tied`, `unsettled`: numbers of components, from 1, see `engines.core.reduce.eigen.Eigenpairs`.
+    `tied`, `unsettled`: numbers of components, from 1, see `engines.core.reduce.eigen.Eigenpairs`. `damage`: what was
+    found damaged, in words, and made again.
     """
 
     pca: str
@@ -122,6 +136,7 @@ class FitReport:
     reused: bool
     tied: list[int] = field(default_factory=list)
     unsettled: list[int] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +151,16 @@ class ProjectRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProjectReport:
-    """The folder of the results, its parts (key, rows, sha256), and the images projected; `reused` of them before."""
+    """The folder of the results, its parts (key, rows, sha256), and the images projected; `reused` of them before.
+
+    `damage`: what was found damaged, in words, and made again.
+    """
 
     results: str
     parts: list[dict[str, str | int]]
     projected: int
     reused: int
+    damage: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

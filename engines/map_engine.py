@@ -6,12 +6,9 @@ with the images is a `map` over shards.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -29,41 +26,48 @@ from engines.base import (
     ProjectReport,
     ProjectRequest,
 )
-from engines.core import tables
-from engines.core.errors import InputError
+from engines.core.errors import DamagedError
 from engines.core.index.catalog import Shard, read_catalog, split_named, write_catalog
 from engines.core.index.labelling import split_name
 from engines.core.networks.base import Network
 from engines.core.networks.canary import check_arithmetic
-from engines.core.networks.model import Model, publish_canary, read_canary, read_model, read_recipe
-from engines.core.networks.table import network_of
-from engines.core.output import (
-    FEATURES,
-    Part,
-    features_key,
-    pca_folder,
-    pca_key,
-    result_key,
-    results_folder,
-    spectrum_key,
+from engines.core.networks.model import (
+    Model,
+    publish_canary,
+    read_canary,
+    read_model,
+    read_recipe,
+    remove_damaged_canary,
 )
+from engines.core.networks.table import network_of
+from engines.core.output import Part, pca_folder, result_key, results_folder
+from engines.core.reduce.kept import find_pca, read_pca, write_pca
 from engines.core.reduce.moments import Moments, no_moments
-from engines.core.reduce.pca import RULES, check_components, dump_pca, fit_pca, load_pca, spectrum_table
+from engines.core.reduce.pca import RULES, check_components, fit_pca
 from engines.core.rejects import QUARANTINED
 from engines.core.stages.featurize import (
-    ShardReport,
+    ContentTask,
     ShardTask,
     featurize_shard,
     first_canary,
     isolated,
-    quarantined,
-    read_report,
+    same_content,
 )
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.moments import MomentsTask, shard_moments
-from engines.core.stages.project import ProjectTask, project_shard, read_part
-from engines.core.storage import open_storage
+from engines.core.stages.project import ProjectTask, project_shard
+from engines.core.stages.shard_files import ShardReport, quarantined
 from engines.nearest_rows import MAX_MOMENT_GROUPS, find_neighbours
+from engines.reuse import (
+    Shards,
+    check_arithmetic_of,
+    featurize_report,
+    prove_features,
+    raise_damage,
+    reusable_parts,
+    reusable_shards,
+    short_digest,
+)
 
 LOGGER = logging.getLogger("fruits.run")
 """Lines of the run itself, for whoever watches it."""
@@ -74,9 +78,6 @@ Outcome = TypeVar("Outcome")
 
 TRIES = 3
 """So often an engine tries an item whose worker dies over it, where the cluster is its own."""
-
-_DRIVER_READS = 16
-"""Small reads the driver has under way at once."""
 
 
 class MapEngine(Engine):
@@ -126,41 +127,38 @@ class MapEngine(Engine):
         )
 
     def featurize(self, request: FeaturizeRequest) -> FeaturizeReport:
-        """See Engine. A shard is there when its features file is."""
+        """See Engine. A shard is there when its features file is, and proves to be its."""
         check_arithmetic(request.arithmetic)
         shards = read_catalog(request.output, request.catalog).shards
-        present = {item.key for item in open_storage(request.output).list(FEATURES)}
-        limits = PhotoLimits(request.photo_seconds, request.photo_memory)
-        reports = [
-            report
-            for report in _on_driver(
-                lambda shard: read_report(request.output, request.fingerprint, shard.id),
-                [shard for shard in shards if features_key(request.fingerprint, shard.id) in present],
-            )
-            if not report.outgrown(limits)
-        ]
-        done = {report.shard for report in reports}
-        missing = [shard for shard in shards if shard.id not in done]
-        reused = sum(report.listed for report in reports)
-        _check_reused(request, reports)
-        if missing:
-            reports += self._featurize_missing(request, missing, reused)
+        there = reusable_shards(request, shards)
+        check_arithmetic_of(request, there.reports)
+        if damage := remove_damaged_canary(request.output, request.fingerprint):
+            there.damage += damage
+            self._model_with_canary(request)
+        if request.verify_content:
+            self._drop_changed(request, shards, there)
+        computed = self._featurize_missing(request, there) if there.missing else []
         canary = read_canary(request.output, request.fingerprint)
-        rejected: dict[str, int] = {}
-        for report in reports:
-            for reason, count in report.rejected.items():
-                rejected[reason] = rejected.get(reason, 0) + count
-        return FeaturizeReport(
-            listed=sum(report.listed for report in reports),
-            featurized=sum(report.featurized for report in reports),
-            reused=reused,
-            rejected=dict(sorted(rejected.items())),
-            peak_memory=max((report.peak_memory for report in reports), default=0),
-            canary=canary.digest if canary else "",
-            deviating=sum(report.featurized for report in reports if report.deviating_canary),
-        )
+        return featurize_report(shards, there, computed, canary.digest if canary else "")
 
-    def _featurize_missing(self, request: FeaturizeRequest, missing: list[Shard], reused: int) -> list[ShardReport]:
+    def _drop_changed(self, request: FeaturizeRequest, shards: list[Shard], there: Shards) -> None:
+        """Move the shards whose photos have other bytes than those that were featurized to what is missing."""
+        of = {shard.id: shard for shard in shards}
+        known = [report for report in there.reports if report.photos]
+        # What cannot be compared, because its digest was not kept, is computed again.
+        changed = [report for report in there.reports if not report.photos]
+        tasks = [ContentTask(request.source, request.output, of[report.shard], report.photos) for report in known]
+        total, done = sum(report.listed for report in known), 0
+        for position, same in self.map(same_content, tasks, self.broadcast(None)) if tasks else ():
+            done += known[position].listed
+            self.on_progress(Progress("verify content", done, total))
+            if not same:
+                changed.append(known[position])
+        for report in changed:
+            there.reports.remove(report)
+            there.redo(of[report.shard])
+
+    def _featurize_missing(self, request: FeaturizeRequest, there: Shards) -> list[ShardReport]:
         limits = PhotoLimits(request.photo_seconds, request.photo_memory)
         tasks = [
             ShardTask(
@@ -171,12 +169,13 @@ class MapEngine(Engine):
                 request.arithmetic,
                 limits,
                 quarantine=request.quarantine,
+                again=shard.id in there.again,
             )
             # Large shards first, so that no worker starts a long one when the others are done.
-            for shard in sorted(missing, key=lambda shard: -shard.count)
+            for shard in sorted(there.missing, key=lambda shard: -shard.count)
         ]
-        total = reused + sum(shard.count for shard in missing)
-        done = reused
+        done = sum(report.listed for report in there.reports)
+        total = done + sum(shard.count for shard in there.missing)
         self.on_progress(Progress("featurize", done, total))
         model = self.broadcast(self._model_with_canary(request))
         reports = []
@@ -203,20 +202,18 @@ class MapEngine(Engine):
         network = network_of(read_recipe(request.output, request.fingerprint))
         components = check_components(request.components, network.features)
         catalog = read_catalog(request.output, request.catalog)
-        storage = open_storage(request.output)
         facts: list[Any] = [RULES, request.fingerprint, components, [shard.id for shard in catalog.shards]]
         if request.split is not None:
             facts.append(split_named(request.split, catalog.splits).digest)
-        version = _digest(facts)
+        version = short_digest([*facts, *filter(None, [request.content])])
         folder = pca_folder(version)
-        key = pca_key(folder)
-        reused = storage.exists(key)
-        if reused:
-            pca = load_pca(storage.read(key))
-        else:
+        pca, damage = find_pca(request.output, folder)
+        reused = pca is not None
+        if pca is None:
             pca = fit_pca(self._moments(request, network, catalog.shards), components)
-            storage.write(spectrum_key(folder), tables.to_parquet(spectrum_table(pca)))
-            storage.write(key, dump_pca(pca))  # last: the commit of this PCA
+            write_pca(request.output, folder, pca)
+        else:
+            prove_features(request.output, request.fingerprint, catalog.shards)
         return FitReport(
             pca=version,
             components=len(pca.components),
@@ -225,6 +222,7 @@ class MapEngine(Engine):
             reused=reused,
             tied=list(pca.tied),
             unsettled=list(pca.unsettled),
+            damage=damage,
         )
 
     def _moments(self, request: FitRequest, network: Network, shards: list[Shard]) -> Moments:
@@ -236,68 +234,57 @@ class MapEngine(Engine):
         ]
         self.on_progress(Progress("fit_pca", 0, number))
         total = no_moments(network.features, network.grid)
+        damage: list[DamagedError] = []
         for done, (_, moments) in enumerate(self.map(shard_moments, groups, self.broadcast(None)), start=1):
-            total = total + moments
+            if isinstance(moments, list):
+                damage += moments
+            else:
+                total = total + moments
             self.on_progress(Progress("fit_pca", done, number))
+        raise_damage(damage)
         return total
 
     def project(self, request: ProjectRequest) -> ProjectReport:
         """See Engine. A part per shard, numbered in the order of the catalog."""
         catalog = read_catalog(request.output, request.catalog)
         shards = catalog.shards
-        storage = open_storage(request.output)
         network = network_of(read_recipe(request.output, request.fingerprint))
         folder = results_folder(request.pca, catalog.described)
-        keys = [result_key(folder, number, shard.id) for number, shard in enumerate(shards)]
-        present = {item.key for item in storage.list(folder)}
-        parts: dict[str, Part] = {
-            part.key: part
-            for part in _on_driver(lambda key: read_part(request.output, key), [key for key in keys if key in present])
-        }
+        counts = {result_key(folder, number, shard.id): shard.count for number, shard in enumerate(shards)}
+        parts, damage = reusable_parts(request.output, folder, list(counts))
         reused = sum(part.rows for part in parts.values())
         tasks = [
             ProjectTask(request.output, request.fingerprint, shard, key, network.architecture, request.pca)
-            for shard, key in zip(shards, keys, strict=True)
-            if key not in present
+            for shard, key in zip(shards, counts, strict=True)
+            if key not in parts
         ]
-        total = sum(shard.count for shard in shards)
-        done = sum(shard.count for shard, key in zip(shards, keys, strict=True) if key in present)
         if tasks:
-            self.on_progress(Progress("project", done, total))
-            counts = {key: shard.count for shard, key in zip(shards, keys, strict=True)}
-            pca = self.broadcast(load_pca(storage.read(pca_key(pca_folder(request.pca)))))
-            for _, part in self.map(project_shard, tasks, pca):
-                parts[part.key] = part
-                done += counts[part.key]
-                self.on_progress(Progress("project", done, total))
+            self._project_missing(request, tasks, parts, counts)
         return ProjectReport(
             results=folder,
-            parts=[asdict(parts[key]) for key in keys],
+            parts=[asdict(parts[key]) for key in counts],
             projected=sum(part.rows for part in parts.values()),
             reused=reused,
+            damage=damage,
         )
+
+    def _project_missing(
+        self, request: ProjectRequest, tasks: list[ProjectTask], parts: dict[str, Part], counts: dict[str, int]
+    ) -> None:
+        """Add the parts that are not there to `parts`; `counts`: images by the key of their part."""
+        total, done = sum(counts.values()), sum(counts[key] for key in parts)
+        self.on_progress(Progress("project", done, total))
+        pca = self.broadcast(read_pca(request.output, pca_folder(request.pca)))
+        damage: list[DamagedError] = []
+        for position, part in self.map(project_shard, tasks, pca):
+            if isinstance(part, DamagedError):
+                damage.append(part)
+            else:
+                parts[part.key] = part
+            done += counts[tasks[position].key]
+            self.on_progress(Progress("project", done, total))
+        raise_damage(damage)
 
     def neighbours(self, request: NeighboursRequest) -> NeighboursReport:
         """See Engine. A band of rows is there when its file is."""
         return find_neighbours(self, request)
-
-
-def _on_driver(function: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:
-    with ThreadPoolExecutor(_DRIVER_READS, thread_name_prefix="driver-read") as pool:
-        return list(pool.map(function, items))
-
-
-def _check_reused(request: FeaturizeRequest, reports: list[ShardReport]) -> None:
-    """Raise InputError when features of another arithmetic are there, and were not asked for."""
-    deviating = [report for report in reports if report.deviating_canary]
-    if deviating and request.arithmetic != "tolerant":
-        images = sum(report.featurized for report in deviating)
-        raise InputError(
-            f"the features of {images:,} images were computed with --arithmetic tolerant on CPUs of other bits",
-            f"Go on with --arithmetic tolerant, or remove their files to have them computed again, such as"
-            f" {open_storage(request.output).uri(features_key(request.fingerprint, deviating[0].shard))}.",
-        )
-
-
-def _digest(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

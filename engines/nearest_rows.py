@@ -7,10 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from engines.base import NeighboursReport, NeighboursRequest, Progress
 from engines.core.errors import InputError
-from engines.core.output import check_folder, moments_key, pca_key
+from engines.core.output import check_folder, moments_key
 from engines.core.quality.plan import Plan, make_plan
-from engines.core.reduce.moments import Moments, dump_moments
-from engines.core.reduce.pca import load_pca
+from engines.core.reduce.kept import read_pca, write_moments
+from engines.core.reduce.moments import Moments
 from engines.core.stages.neighbours import MomentsOfParts, Published, find_nearest, sum_parts
 from engines.core.storage import open_storage
 
@@ -56,7 +56,7 @@ def find_neighbours(workers: Workers, request: NeighboursRequest) -> NeighboursR
     workers.on_progress(Progress("neighbours", done, total))
     sums = plan.training is not None and moments_key(folder) not in present
     if missing or sums:
-        pca = load_pca(storage.read(pca_key(plan.record.pca)))
+        pca = read_pca(plan.output, plan.record.pca)
         fingerprint = plan.record.model.fingerprint
         published = workers.broadcast(Published(plan.output, fingerprint, plan.parts, plan.rule, pca))
         # All features are the widest space, and come first.
@@ -64,7 +64,7 @@ def find_neighbours(workers: Workers, request: NeighboursRequest) -> NeighboursR
             done += rows
             workers.on_progress(Progress("neighbours", done, total))
         if sums:
-            storage.write(moments_key(folder), dump_moments(_moments_of_parts(workers, plan, published)))
+            write_moments(plan.output, moments_key(folder), _moments_of_parts(workers, plan, published))
     return NeighboursReport(plan.version, total, reused)
 
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from engines.base import Engine, Progress
 from engines.core import tables
 from engines.core.compare.outputs import RESULT_TOLERANCE
 from engines.core.errors import InputError
-from engines.core.index.catalog import Catalog, find_entries
+from engines.core.index.catalog import find_entries, read_manifest
 from engines.core.networks.model import read_model
-from engines.core.output import RunRecord, pca_key
-from engines.core.reduce.pca import load_pca
+from engines.core.output import RunRecord
+from engines.core.proof.reading import read_table
+from engines.core.reduce.kept import read_pca
 from engines.core.stages.recompute import Float32, RecomputeTask, recompute
 from engines.core.storage import open_storage
 from engines.map_engine import MapEngine
@@ -63,13 +63,11 @@ def compare_published(engine: Engine, output: str, record: RunRecord, images: in
     """
     if not isinstance(engine, MapEngine):
         raise InputError(f"the engine {engine.name} cannot compute single images", "Use dask.")
-    storage = open_storage(output)
     model = read_model(output, record.model.fingerprint)
-    pca = load_pca(storage.read(pca_key(record.pca)))
+    pca = read_pca(output, record.pca)
     rows = sample_rows(output, record, images)
     chunks = [rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK)]
-    catalog = Catalog.load(storage.read(record.catalog))
-    entries = find_entries(output, catalog, (row.path for row in rows))
+    entries = find_entries(output, read_manifest(output, record.catalog), (row.path for row in rows))
     tasks = [RecomputeTask(record.source, [entries[row.path] for row in chunk]) for chunk in chunks]
     computed: dict[int, list[Float32 | str]] = {}
     done = 0
@@ -93,14 +91,13 @@ def sample_rows(output: str, record: RunRecord, images: int) -> list[Row]:
     storage = open_storage(output)
     chosen: list[tuple[int, str, int]] = []
     for number, part in enumerate(record.parts):
-        with storage.open(part.key) as file:
-            paths = pq.read_table(file, columns=["path"])["path"].to_pylist()
+        paths = read_table(storage, part.key)["path"].to_pylist()
         hashed = ((int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big"), path, number) for path in paths)
         chosen = heapq.nsmallest(images, [*chosen, *hashed])
     rows: list[Row] = []
     for number in sorted({number for _, _, number in chosen}):
         wanted = {path for _, path, part_number in chosen if part_number == number}
-        table = tables.from_parquet(storage.read(record.parts[number].key))
+        table = read_table(storage, record.parts[number].key)
         matrix = tables.to_matrix(table["pcaFeatures"])
         for index, (path, label) in enumerate(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True)):
             if path in wanted:

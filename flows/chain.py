@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from engines import create_engine
 from engines.base import Engine, FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
 from engines.core.contracts import check_featurized, check_projected, check_rejects
-from engines.core.errors import TransientError
+from engines.core.errors import DamagedError, TransientError
 from engines.core.index.catalog import split_named
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
@@ -29,10 +29,14 @@ from flows.checks import cache_folder, check_settings, complete
 from flows.credentials import use_credentials
 from flows.engine_log import LOGGER, running
 from flows.options import RunSettings
-from flows.outcome import Clock, all_done_before, outcome, published_as, record_of
+from flows.outcome import Mended, all_done_before, outcome, published_as, record_of
 from flows.views.report import write_report
 
 T = TypeVar("T")
+
+MOST_REPAIRS = 3
+"""How often a run starts its stages again because one of them met a damaged file. Each finds all there is to find; more
+than one round means that files are damaged while it works."""
 
 RETRY_SECONDS = (5, 30)
 """Pauses before a stage that failed of something that may heal is tried again; what was done by then is kept."""
@@ -118,8 +122,20 @@ def run(
 
 
 def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show) -> Outcome:
+    """The stages; from the first one again when one of them met a damaged file, which then is made again."""
+    mended = Mended()
+    for _ in range(MOST_REPAIRS):
+        try:
+            return _attempt(engine, settings, lease, call, show, mended)
+        except DamagedError as error:
+            lease.check()  # files that are gone with the whole output are nothing to mend
+            mended.again(error)
+    return _attempt(engine, settings, lease, call, show, mended)
+
+
+def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show, mended: Mended) -> Outcome:
     source, output = settings.source, settings.output
-    clock = Clock()
+    clock = mended.clock
     indexed = call(
         "index",
         f"index {source}",
@@ -149,15 +165,17 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
             settings.photo_seconds,
             settings.photo_memory * 1_000_000,
             settings.quarantine,
+            redo=list(mended.shards),
         ),
     )
     clock.lap("featurize")
+    mended.say(featurized)
     rejected = sum(featurized.rejected.values())
     LOGGER.info(
-        "%s featurized, %s rejected; %s of these images by a former run",
+        "%s featurized, %s of them by a former run; %s rejected",
         f"{featurized.featurized:,}",
-        f"{rejected:,}",
         f"{featurized.reused:,}",
+        f"{rejected:,}",
     )
     check_featurized(featurized.listed, featurized.featurized, rejected)
     check_featurized(indexed.listed, featurized.featurized, rejected)
@@ -168,9 +186,12 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
         "fit_pca",
         f"fit PCA to {featurized.featurized:,} images",
         engine.fit_pca,
-        FitRequest(output, indexed.catalog, model.fingerprint, settings.components, settings.fit_split),
+        FitRequest(
+            output, indexed.catalog, model.fingerprint, settings.components, settings.fit_split, featurized.content
+        ),
     )
     clock.lap("fit_pca")
+    mended.say(fitted)
     projected = call(
         "project",
         f"project {featurized.featurized:,} images",
@@ -178,6 +199,7 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
         ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca),
     )
     clock.lap("project")
+    mended.say(projected)
     check_projected(featurized.featurized, projected.projected)
     record = record_of(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
     published = published_as(output, record) if all_done_before(featurized, fitted, projected) else None
@@ -185,7 +207,8 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
     record = published or record
     label = f"leave {output} as it is" if unchanged else f"publish {output}"
     location = call("publish", label, _publish, lease, output, record, clock.timings, unchanged, show)
-    return Outcome(record, location, outcome(featurized, fitted, projected, unchanged=unchanged), unchanged)
+    message = outcome(featurized, fitted, projected, unchanged=unchanged, mended=mended.files)
+    return Outcome(record, location, message, unchanged)
 
 
 def put_model(settings: RunSettings) -> Model:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engines.base import Engine, FeaturizeReport, FitReport, IndexReport, ProjectReport
-from engines.core.errors import InputError
+from engines.core.errors import DamagedError, InputError
 from engines.core.networks.model import Model
 from engines.core.output import (
     Arithmetic,
@@ -22,6 +22,7 @@ from engines.core.output import (
     pca_folder,
     read_record,
 )
+from flows.engine_log import LOGGER
 from flows.options import RunSettings
 
 NOTHING_TO_DO = "Nothing to do, all was done by a former run"
@@ -52,13 +53,42 @@ class Clock:
     def lap(self, stage: str) -> None:
         """The time since the last lap was that of `stage`."""
         now = time.perf_counter()
-        self.timings[stage] = round(now - self._last, 3)
+        self.timings[stage] = round(self.timings.get(stage, 0.0) + now - self._last, 3)
         self._last = now
+
+
+class Mended:
+    """What a run found damaged in its output: said when it is found, counted, and made again."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.files = 0
+        self.shards: dict[str, None] = {}
+        """Whose features are to be computed again though they are there, in the order they were found."""
+        self._unsealed = 0
+
+    def say(self, report: FeaturizeReport | FitReport | ProjectReport) -> None:
+        """Tell what a stage found and made again."""
+        for line in report.damage:
+            LOGGER.warning("%s; made again", line)
+        self.files += len(report.damage)
+        if isinstance(report, FeaturizeReport) and report.unsealed > self._unsealed:
+            self._unsealed = report.unsealed
+            LOGGER.warning(
+                "%s files of features are of before there were checksums, and are taken as they are",
+                f"{report.unsealed:,}",
+            )
+
+    def again(self, error: DamagedError) -> None:
+        """Note what stopped a stage, for the stages to begin again."""
+        LOGGER.warning("%s; it is made again", error.message)
+        self.files += max(1, len(error.shards))
+        self.shards |= dict.fromkeys(error.shards)
 
 
 def all_done_before(featurized: FeaturizeReport, fitted: FitReport, projected: ProjectReport) -> bool:
     """Whether this run found every feature, the PCA and every result there, and computed nothing."""
-    return featurized.reused == featurized.listed and fitted.reused and projected.reused == projected.projected
+    return not featurized.computed and fitted.reused and projected.reused == projected.projected
 
 
 def published_as(output: str, record: RunRecord) -> RunRecord | None:
@@ -82,20 +112,28 @@ def _of_the_results(record: RunRecord) -> dict[str, Any]:
 
 
 def outcome(
-    featurized: FeaturizeReport, fitted: FitReport, projected: ProjectReport, *, unchanged: bool = False
+    featurized: FeaturizeReport,
+    fitted: FitReport,
+    projected: ProjectReport,
+    *,
+    unchanged: bool = False,
+    mended: int = 0,
 ) -> str:
-    """What this run has done, in one sentence. `unchanged`: what it would publish is what is published."""
+    """What this run has done, in one sentence. `unchanged`: what it would publish is what is published; `mended`: so
+    many damaged files were made again.
+    """
     rejected = sum(featurized.rejected.values())
     result = (
         f"{projected.projected:,} images in {fitted.components:,} dimensions, which explain"
         f" {fitted.explained_variance:.1%} of the variance; {rejected:,} rejected"
     )
+    if mended:
+        result += f"; {mended:,} damaged files made again"
     if unchanged:
         return f"{NOTHING_TO_DO}: {result}"
     if all_done_before(featurized, fitted, projected):
         return f"Published what former runs had done: {result}"
-    fresh = featurized.listed - featurized.reused
-    return result if fresh == featurized.listed else f"{result}; {featurized.reused:,} done by a former run"
+    return f"{result}; {featurized.reused:,} done by a former run" if featurized.reused else result
 
 
 def record_of(

@@ -21,7 +21,7 @@ class Planted:
 
 def plant(photos: Path, folder: Path, *, swapped: float, copies: int, classes: int, per_class: int) -> Planted:
     """Photos of some classes in `folder`: a share `swapped` under a wrong label, `copies` of them twice."""
-    chance = random.Random(13)  # noqa: S311 - the same each time
+    chance = random.Random(13)
     names = sorted(path.name for path in photos.iterdir() if path.is_dir())[:classes]
     files = [(name, path) for name in names for path in sorted((photos / name).glob("*.jpg"))[:per_class]]
     moved = set(chance.sample(range(len(files)), round(swapped * len(files))))

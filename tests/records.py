@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
-from engines.core.output import RunRecord
+from engines.core.output import RECORD, RunRecord
+from engines.core.proof.reading import sealed_json
 
 PUBLISHED: dict[str, Any] = {
     "format": 1,
@@ -40,6 +43,14 @@ PUBLISHED: dict[str, Any] = {
     "finished": "2026-01-01T00:00:00+00:00",
     "parts": [{"key": "results/p/part-0", "rows": 10, "sha256": "0"}],
 }
+
+
+def edit_record(output: Path, **changes: Any) -> None:
+    """Change what run.json says, as a run would have written it."""
+    path = output / RECORD
+    plain = json.loads(path.read_text())
+    del plain["seal"]
+    path.write_bytes(sealed_json(plain | changes, RECORD))
 
 
 def record_with(change: dict[str, Any]) -> RunRecord:

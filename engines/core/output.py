@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from engines.core.errors import InputError
+from engines.core.errors import DamagedError, InputError
+from engines.core.proof.reading import check, json_of, sealed_json
 from engines.core.storage import open_storage
 
 RECORD = "run.json"
@@ -45,6 +45,11 @@ def catalog_key(catalog: str) -> str:
 def catalog_part_key(digest: str) -> str:
     """A part of a catalog, named after its content."""
     return f"{CATALOGS}/part-{digest[:20]}.parquet"
+
+
+def catalog_part_digest(key: str) -> str:
+    """The beginning of the SHA-256 of a part of a catalog, by its key."""
+    return key.removeprefix(f"{CATALOGS}/part-").removesuffix(".parquet")
 
 
 def features_key(fingerprint: str, shard: str) -> str:
@@ -271,7 +276,7 @@ def _listed(value: Any) -> Any:
 
 def publish(output: str, record: RunRecord) -> None:
     """Replace run.json atomically: from here on readers see the results that `record` names."""
-    open_storage(output).write(RECORD, json.dumps(record.to_json(), indent=1, ensure_ascii=False).encode())
+    open_storage(output).write(RECORD, sealed_json(record.to_json(), RECORD))
 
 
 def read_record(output: str) -> RunRecord:
@@ -280,12 +285,12 @@ def read_record(output: str) -> RunRecord:
     if not storage.exists(RECORD):
         raise InputError(f"{storage.url} has no published results", "Run `fruits run SOURCE OUTPUT` first.")
     again = "Run `fruits run` again to replace it."
+    content = storage.read(RECORD)
     try:
-        plain = json.loads(storage.read(RECORD))
-    except ValueError as error:
-        raise InputError(f"{storage.uri(RECORD)} is damaged: {error}", again) from error
-    if not isinstance(plain, dict):
-        raise InputError(f"{storage.uri(RECORD)} is damaged: it is no JSON object", again)
+        check(storage, RECORD, content)
+        plain = json_of(storage, RECORD, content)
+    except DamagedError as error:
+        raise InputError(error.message, again) from error
     if plain.get("format") != FORMAT:
         raise InputError(f"{storage.uri(RECORD)} has format {plain.get('format')}, known here is {FORMAT}", "Upgrade.")
     try:

@@ -8,11 +8,13 @@ REASONS = {
     "unsafe_name": "a member of an archive whose name leads out of it",
     "archive_bomb": "a member of an archive that would unpack to far more than it takes",
     "unreadable_member": "a member of an archive that is damaged, encrypted, or stored in a way that is not known",
+    "special_file": "a pipe, socket or device in place of a file",
     "not_an_image": "no known image format",
     "unsupported_format": "a format that is known but not decoded",
     "too_large": "too many pixels, or more memory to decode than one image may take",
     "truncated": "the image data end too early",
     "undecodable": "the image data are damaged",
+    "changed": "another file than the one that was listed: run again",
     "value_range": "floating-point pixels that lie neither in [0, 1] nor in [0, 255]",
     "timeout": "decoding it takes longer than one image may take",
     "crashes_worker": "decoding it ends the process that does it, each time",
@@ -24,6 +26,8 @@ QUARANTINED = frozenset({"timeout", "crashes_worker"})
 
 LIMITED = frozenset({"too_large", *QUARANTINED})
 """Reasons that may not hold any more where a photo may take more time or memory."""
+PASSING = frozenset({"changed"})
+"""Reasons that say nothing of the file for good: the next run looks at it again."""
 
 
 class RejectedImageError(Exception):

@@ -122,26 +122,31 @@ def feature_rows(width: int) -> pa.Schema:
 
 
 METADATA_KEY = b"fruit-features"
+SEAL_KEY = b"fruit-features.seal"
 
 
-def to_parquet(table: pa.Table, metadata: dict[str, Any] | None = None) -> bytes:
+def to_parquet(table: pa.Table, metadata: dict[str, Any] | None = None, *, seal: str | None = None) -> bytes:
     """The table as one parquet file with one row group.
 
-    `metadata`: JSON-able facts stored in the footer, read back by `metadata_of`. Equal arguments give equal bytes with
-    one version of pyarrow.
+    `metadata`: JSON-able facts stored in the footer, read back by `metadata_of`. `seal`: text for the footer, see
+    `engines.core.proof.seal`; the pages then have checksums too, for readers that know nothing of seals. Equal
+    arguments give equal bytes with one version of pyarrow.
     """
     if metadata is not None:
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
     dictionary = [field.name for field in table.schema if pa.types.is_string(field.type)]
     sink = io.BytesIO()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
+        table.schema,
         compression="zstd",
         compression_level=1,
         use_dictionary=dictionary,
-        row_group_size=max(1, table.num_rows),
-    )
+        write_page_checksum=seal is not None,
+    ) as writer:
+        writer.write_table(table, row_group_size=max(1, table.num_rows))
+        if seal is not None:
+            writer.add_key_value_metadata({SEAL_KEY.decode(): seal})
     return sink.getvalue()
 
 

@@ -90,7 +90,11 @@ class EmrEngine(Engine):
         self._check(request.source, request.output)
         shards = read_catalog(request.output, request.catalog).shards
         present = {item.key for item in open_storage(request.output).list(FEATURES)}
-        missing = [shard for shard in shards if features_key(request.fingerprint, shard.id) not in present]
+        missing = [
+            shard
+            for shard in shards
+            if features_key(request.fingerprint, shard.id) not in present or shard.id in request.redo
+        ]
         if not missing:
             return self._here().featurize(request)
         work = {"featurize": _work(missing)} | dict.fromkeys(("fit_pca", "project"), _work(shards))

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from engines.base import CHAIN, STAGES, Engine, Progress
-from engines.core.errors import FruitsError, StorageError, TransientError
+from engines.core.errors import DamagedError, FruitsError, StorageError, TransientError
 from engines.emr.orders import Entry, Kind, OrderLog
 
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -95,7 +95,10 @@ def carry_out(order: Entry, engine: Engine, write_progress: Callable[[Progress],
         report = getattr(engine, order.stage)(STAGES[order.stage].request(**order.request))
     except FruitsError as error:
         _say(f"{order.stage}: {type(error).__name__}: {error}")
-        return {"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}
+        explained: dict[str, Any] = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        if isinstance(error, DamagedError):
+            explained |= {"finding": error.finding, "shards": error.shards}
+        return {"error": explained}
     facts = {"python": platform.python_version()}
     if "spark" in engine.describe():  # a stage that found all its work done needs none
         facts["spark"] = str(engine.describe()["spark"])

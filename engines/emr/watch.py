@@ -134,8 +134,15 @@ def cancelled(status: JobStatus) -> StageError:
 def result_of(answer: dict[str, Any]) -> dict[str, Any]:
     """What an answer holds: `report` and `facts`. Raises the stage's error, of the class that it had in the job."""
     if "error" in answer:
-        explained = answer["error"]
-        kind = getattr(errors, explained["kind"], StageError)
-        error: FruitsError = kind(explained["message"], explained["hint"])
-        raise error
+        raise _error(answer["error"])
     return answer
+
+
+def _error(explained: dict[str, Any]) -> FruitsError:
+    if explained["kind"] == "DamagedError":
+        return errors.DamagedError(
+            explained["message"], explained["hint"], explained["finding"], tuple(explained["shards"])
+        )
+    kind = getattr(errors, explained["kind"], StageError)
+    error: FruitsError = kind(explained["message"], explained["hint"])
+    return error

@@ -16,10 +16,11 @@ from engines.core.index.selection import Selection
 from engines.core.networks.canary import deviating_canary
 from engines.core.networks.features import features_of
 from engines.core.networks.model import Model, read_model
-from engines.core.output import RunRecord, pca_key, read_record
-from engines.core.reduce.pca import Pca, load_pca, project
+from engines.core.output import RunRecord, read_record
+from engines.core.reduce.kept import read_pca
+from engines.core.reduce.pca import Pca, project
 from engines.core.rejects import RejectedImageError
-from engines.core.storage import normalize_location, open_storage, read_ahead
+from engines.core.storage import normalize_location, read_ahead
 from engines.published.photos import Photo, find_photos
 
 _READ_AHEAD = 32
@@ -148,4 +149,4 @@ def load_model(output: str | os.PathLike[str], *, arithmetic: str = "exact") -> 
     record = read_record(location)
     model = read_model(location, record.model.fingerprint)
     deviating_canary(model, arithmetic)
-    return FittedModel(location, record, model, load_pca(open_storage(location).read(pca_key(record.pca))))
+    return FittedModel(location, record, model, read_pca(location, record.pca))

@@ -12,6 +12,7 @@ from engines.core import tables
 from engines.core.errors import FruitsError, InputError
 from engines.core.neighbours import Vote, nearest, vote
 from engines.core.output import RunRecord
+from engines.core.proof.reading import read_table
 from engines.core.storage import open_storage, read_ahead
 from engines.published.model import Float32
 
@@ -54,11 +55,10 @@ def read_parts(output: str, record: RunRecord) -> Iterator[pa.Table]:
     Raises InputError for a part that has not the rows that run.json says.
     """
     storage = open_storage(output)
-    contents = read_ahead(storage.read, [part.key for part in record.parts], _PARTS_AHEAD)
-    for part, content in zip(record.parts, contents, strict=True):
-        if isinstance(content, FruitsError):
-            raise content
-        table = tables.from_parquet(content)
+    found = read_ahead(lambda key: read_table(storage, key), [part.key for part in record.parts], _PARTS_AHEAD)
+    for part, table in zip(record.parts, found, strict=True):
+        if isinstance(table, FruitsError):
+            raise table
         if table.num_rows != part.rows:
             raise InputError(
                 f"{storage.uri(part.key)} has {table.num_rows:,} rows, run.json says {part.rows:,}",

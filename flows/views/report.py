@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from engines.core import tables
 from engines.core.output import (
     REJECTS,
     REPORT,
@@ -23,6 +22,8 @@ from engines.core.output import (
     rejects_prefix,
     spectrum_key,
 )
+from engines.core.proof.reading import read_table
+from engines.core.proof.seal import blank_seal, seal
 from engines.core.quality.figures import ISSUES, Quality
 from engines.core.rejects import REASONS
 from engines.core.storage import Storage, open_storage
@@ -56,10 +57,10 @@ def write_report(output: str, record: RunRecord, quality: Quality | None = None)
         photos, issues = photos_of_run(storage, record.parts), []
     else:
         folder = check_folder(quality.check)
-        photos = photos_of_check(tables.from_parquet(storage.read(layout_key(folder))))
+        photos = photos_of_check(read_table(storage, layout_key(folder)))
         issues = _issues(storage, issues_key(folder), quality, photos)
     pictures = pictures_of(record.source, photos)
-    spectrum = tables.from_parquet(storage.read(spectrum_key(record.pca)))["cumulative_ratio"].to_pylist()
+    spectrum = read_table(storage, spectrum_key(record.pca))["cumulative_ratio"].to_pylist()
     scripts = [_static(name) for name in _SCRIPTS]
     template = Environment(
         loader=PackageLoader("flows.views"),
@@ -99,7 +100,7 @@ def write_report(output: str, record: RunRecord, quality: Quality | None = None)
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         allowed=" ".join(_source(script) for script in scripts),
     )
-    storage.write(REPORT, page.encode())
+    storage.write(REPORT, seal(f"{page}<!-- {blank_seal(REPORT)} -->\n".encode(), REPORT))
 
 
 def _static(name: str) -> str:
@@ -173,7 +174,7 @@ def _rejects(storage: Storage, record: RunRecord) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for item in storage.list(REJECTS):
         if item.key.startswith(rejects_prefix(record.model.fingerprint)):
-            rows += tables.from_parquet(storage.read(item.key)).to_pylist()
+            rows += read_table(storage, item.key).to_pylist()
             if len(rows) >= _REJECTS_SHOWN:
                 break
     return rows[:_REJECTS_SHOWN]

@@ -17,6 +17,7 @@ from engines.core import tables
 from engines.core.errors import FruitsError
 from engines.core.networks.images import decode
 from engines.core.output import Part
+from engines.core.proof.reading import read_table
 from engines.core.quality.layout import first_two, neighbours_within
 from engines.core.rejects import RejectedImageError
 from engines.core.sources import Entry, open_source
@@ -69,7 +70,7 @@ def photos_of_run(storage: Storage, parts: Sequence[Part]) -> Photos:
     filled = [part for part in parts if part.rows]
     chosen = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, min(_PARTS, len(filled))).astype(int))]
     columns = ["path", "label", "pcaFeatures"]
-    rows = pa.concat_tables([tables.from_parquet(storage.read(part.key), columns) for part in chosen])
+    rows = pa.concat_tables([read_table(storage, part.key).select(columns) for part in chosen])
     rows = rows.take(np.unique(np.linspace(0, rows.num_rows - 1, min(_RUN_PHOTOS, rows.num_rows)).astype(int)))
     values = tables.to_matrix(rows["pcaFeatures"])
     return Photos(

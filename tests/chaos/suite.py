@@ -64,7 +64,7 @@ class EngineChaos:
         files, whole = undisturbed
         shards = whole.shards_begun()
         steps = sum(step.startswith("driver ") for step in whole.steps)
-        points = random.Random(SEED)  # noqa: S311 - points, not keys
+        points = random.Random(SEED)
         print(f"seed {SEED}: {POINTS} points among {steps} steps of the driver, {shards} shards")
         begun = runs = 0
         for number in range(POINTS):

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from engines.core.index.catalog import Catalog
+from engines.core.index.catalog import read_catalog
 from engines.core.networks.canary import measure_canary
 from engines.core.networks.model import read_model
 from engines.core.output import features_key
@@ -28,7 +28,7 @@ def _digest(content: bytes) -> str:
 
 def worker_half(output: Path) -> dict[str, str]:
     """Decode, network, moments and projection of every shard of the one catalog in `output`; then the PCA again."""
-    catalog = Catalog.load(next(output.glob("catalog/*.json")).read_bytes())
+    catalog = read_catalog(str(output), next(output.glob("catalog/*.json")).stem)
     fingerprint = next(output.glob("models/*")).name
     content = next(output.glob("pca/*/model.npz")).read_bytes()
     model, pca = read_model(str(output), fingerprint), load_pca(content)

@@ -124,7 +124,7 @@ def mutants(images: int, seed: int) -> Iterator[tuple[str, bytes]]:
     originals = sorted(seeds().items())
     for number in range(images):
         name, content = originals[number % len(originals)]
-        yield f"{name}-{seed}-{number}", mutate(content, random.Random(f"{seed}-{number}"))  # noqa: S311
+        yield f"{name}-{seed}-{number}", mutate(content, random.Random(f"{seed}-{number}"))
 
 
 def run(images: int, seed: int, keep: Path | None = None) -> tuple[Counter[str], list[str]]:

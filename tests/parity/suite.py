@@ -236,7 +236,7 @@ class EngineParity:
             assert labelled_features(output) == archived.features, kind
             before = bytes_of(output)
             again = run_featurize(engine, source, output, model, shard_size=8)
-            assert again.reused == again.listed == 15, kind
+            assert (again.reused, again.listed, again.computed) == (12, 15, 0), kind
             assert bytes_of(output) == before, kind
 
     def test_second_run_reuses_everything(self, engine: Engine, run: Run, images: Images, model: Model) -> None:

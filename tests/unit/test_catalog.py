@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engines.core.errors import ContractError, InputError
-from engines.core.index.catalog import Catalog, read_catalog, read_shard_entries, write_catalog
+from engines.core.errors import DamagedError, InputError
+from engines.core.index.catalog import read_catalog, read_shard_entries, write_catalog
 from engines.core.index.selection import Selection
-from engines.core.sources import Entry
+from engines.core.rejects import RejectedImageError
+from engines.core.sources import Entry, open_source
 from engines.core.storage import DANGLING_LINK, open_storage
 from tests.s3 import Aws
 
@@ -208,10 +209,9 @@ def test_a_glob_that_matches_nothing_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_catalog_that_was_tampered_with_is_noticed(tmp_path: Path) -> None:
     source = make(tmp_path / "source", *(f"a/{view}.jpg" for view in range(20)))
     catalog = write_catalog(str(source), str(tmp_path / "output"), Selection(shard_size=4))
-    other = Catalog.load(catalog.dump())
-    shards = [other.shards[0], *other.shards[2:]]
+    shards = [catalog.shards[0], *catalog.shards[2:]]
     swapped = type(shards[0])(shards[1].id, shards[0].part, shards[0].offset, shards[0].count)
-    with pytest.raises(ContractError, match="does not hold shard"):
+    with pytest.raises(DamagedError, match="foreign: it does not hold the shard"):
         read_shard_entries(str(tmp_path / "output"), swapped)
 
 
@@ -263,7 +263,10 @@ class TestSymbolicLinks:
 
 
 @pytest.mark.timeout(10)
-def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+def test_a_pipe_is_counted_and_never_opened(tmp_path: Path) -> None:
     source = make(tmp_path / "source", "a/1.jpg")
     os.mkfifo(source / "a" / "pipe.jpg")
-    assert keys(source, listed(source, tmp_path / "output")) == ["a/1.jpg"]
+    entries = listed(source, tmp_path / "output")
+    assert keys(source, entries) == ["a/1.jpg", "a/pipe.jpg"]
+    with pytest.raises(RejectedImageError, match="a pipe"):
+        open_source(str(source)).read(entries[1])

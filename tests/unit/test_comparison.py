@@ -24,7 +24,7 @@ from engines.core.output import publish
 from engines.core.reduce.pca import dump_pca, load_pca
 from flows.cli import app
 from tests.parity.chain import MADE_UP, Run, SequentialEngine, made_up_features, run_fit
-from tests.records import record_with
+from tests.records import edit_record, record_with
 from tests.s3 import Aws
 
 COMPONENTS = 64
@@ -126,8 +126,7 @@ def test_a_copy_of_the_source_in_another_place_is_the_same(a: Path, b: Path) -> 
                 ),
                 part,
             )
-    record = json.loads((b / "run.json").read_text())
-    (b / "run.json").write_text(json.dumps({**record, "source": "s3://bucket/copy"}))
+    edit_record(b, source="s3://bucket/copy")
     assert compare(str(a), str(b)).verdict == "identical"
 
 
@@ -323,9 +322,7 @@ def with_canary(output: Path, digest: str, cpu: str) -> None:
 
 
 def with_record(output: Path, **facts: object) -> None:
-    record = json.loads((output / "run.json").read_text())
-    record["model"] |= facts
-    (output / "run.json").write_text(json.dumps(record))
+    edit_record(output, model=json.loads((output / "run.json").read_text())["model"] | facts)
 
 
 def nudge(output: Path, folder: str = "features") -> None:

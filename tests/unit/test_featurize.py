@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,12 +23,8 @@ from engines.core.networks.runtimes import open_runtime
 from engines.core.output import features_key, rejects_key
 from engines.core.rejects import REASONS
 from engines.core.sample_photos import encode_photo
-from engines.core.stages.featurize import (
-    ShardTask,
-    featurize_shard,
-    read_features,
-    read_report,
-)
+from engines.core.stages.featurize import ShardTask, featurize_shard
+from engines.core.stages.shard_files import read_features, read_report
 from engines.core.storage import folder as folder_storage
 from engines.core.storage import open_storage
 from engines.core.storage.folder import FolderStorage
@@ -112,7 +108,7 @@ def test_a_second_attempt_writes_the_same_bytes(task_of: Callable[..., ShardTask
 def test_the_report_can_be_read_from_the_file(task_of: Callable[..., ShardTask], model: Model) -> None:
     task = task_of(good(2) | {name: content for name, (content, _) in BAD.items()})
     report = featurize_shard(task, model)
-    again = read_report(task.output, model.fingerprint, task.shard.id)
+    again = read_report(task.output, model.fingerprint, task.shard)
     assert (again.listed, again.featurized, again.rejected) == (report.listed, report.featurized, report.rejected)
 
 
@@ -138,14 +134,14 @@ def test_what_cannot_be_read_is_never_a_reject(
     task_of: Callable[..., ShardTask], model: Model, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     task = task_of(good(3))
-    content = FolderStorage.read
+    content = FolderStorage.read_versioned
 
-    def read(self: FolderStorage, key: str) -> bytes:
+    def read(self: FolderStorage, key: str) -> tuple[bytes, str]:
         if key == "b/1.jpg":
             raise error
         return content(self, key)
 
-    monkeypatch.setattr(FolderStorage, "read", read)
+    monkeypatch.setattr(FolderStorage, "read_versioned", read)
     with pytest.raises(type(error)) as raised:
         featurize_shard(task, model)
     assert raised.value is error
@@ -165,10 +161,10 @@ def test_a_disk_error_fails_the_shard(
 ) -> None:
     task = task_of(good(3))
 
-    def failing_open(path: str, mode: str) -> IO[bytes]:
+    def failing_open(path: str, mode: str, **options: Any) -> IO[bytes]:
         if path.endswith("b/1.jpg"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return open(path, mode)
+        return open(path, mode, **options)
 
     monkeypatch.setattr(folder_storage, "open", failing_open, raising=False)
     with pytest.raises(StorageError, match=r"b/1\.jpg: Input/output error"):

@@ -62,7 +62,7 @@ def test_a_plain_call_tries_again_what_a_task_would(monkeypatch: pytest.MonkeyPa
         assert pauses == []
 
 
-FEATURIZED = FeaturizeReport(listed=1000, featurized=990, reused=0, rejected={"empty": 10})
+FEATURIZED = FeaturizeReport(listed=1000, featurized=990, reused=0, computed=1000, rejected={"empty": 10})
 FITTED = FitReport(pca="p", components=8, explained_variance=0.5, components_for_95=20, reused=False)
 PROJECTED = ProjectReport(results="results/p", parts=[], projected=990, reused=0)
 
@@ -70,10 +70,10 @@ PROJECTED = ProjectReport(results="results/p", parts=[], projected=990, reused=0
 def test_the_outcome_says_what_was_done_and_what_was_there() -> None:
     whole = "990 images in 8 dimensions, which explain 50.0% of the variance; 10 rejected"
     assert outcome(FEATURIZED, FITTED, PROJECTED) == whole
-    resumed = replace(FEATURIZED, reused=400)
+    resumed = replace(FEATURIZED, reused=400, computed=590)
     assert outcome(resumed, FITTED, PROJECTED) == f"{whole}; 400 done by a former run"
     featurized, fitted, projected = (
-        replace(FEATURIZED, reused=1000),
+        replace(FEATURIZED, reused=990, computed=0),
         replace(FITTED, reused=True),
         replace(PROJECTED, reused=990),
     )
@@ -88,15 +88,18 @@ def test_the_outcome_says_what_was_done_and_what_was_there() -> None:
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     publish(str(tmp_path), record_with({}))
-    assert json.loads((tmp_path / "run.json").read_text()) == PUBLISHED
-    assert list(json.loads((tmp_path / "run.json").read_text())) == list(PUBLISHED)
+    written = json.loads((tmp_path / "run.json").read_text())
+    assert written.pop("seal").startswith("<sealed run.json sha256:")
+    assert written == PUBLISHED
+    assert list(written) == list(PUBLISHED)
     assert read_record(str(tmp_path)) == record_with({})
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is damaged"),
+        ("{", "is truncated"),
+        ('{"format": 1, "a": }', "is corrupt"),
         ("[1]", "is no JSON object"),
         ('{"format": 1}', "'source' is missing"),
         ('{"format": 2}', "has format 2, known here is 1"),

@@ -23,9 +23,10 @@ from engines.core.output import rejects_key
 from engines.core.rejects import RejectedImageError
 from engines.core.sample_photos import encode_photo
 from engines.core.stages import photo_process
-from engines.core.stages.featurize import ShardTask, featurize_shard, isolated, read_report
+from engines.core.stages.featurize import ShardTask, featurize_shard, isolated
 from engines.core.stages.limits import PhotoLimits, time_limit
 from engines.core.stages.photos import DirectPhotos, IsolatedPhotos
+from engines.core.stages.shard_files import read_report
 from tests.chaos.photos import REASON_OF, SECONDS, armed, do_harm
 
 PHOTO = encode_photo(seed=0, number=0, kind=0, view=0)
@@ -150,7 +151,7 @@ class TestShard:
     ) -> None:
         narrow = PhotoLimits(memory=100_000)
         assert featurize_shard(replace(task, limits=narrow), model).rejected["too_large"] == 5
-        report = read_report(task.output, model.fingerprint, task.shard.id)
+        report = read_report(task.output, model.fingerprint, task.shard)
         assert report.limits == narrow
         assert report.outgrown(PhotoLimits())
         assert not report.outgrown(narrow)

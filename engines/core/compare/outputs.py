@@ -19,10 +19,12 @@ from engines.core.compare.causes import Origin, causes
 from engines.core.compare.pca import PcaComparison, compare_pca
 from engines.core.compare.rows import Float32, Rows, RowsComparison, paired
 from engines.core.errors import ContractError
-from engines.core.index.catalog import Catalog
+from engines.core.index.catalog import Catalog, read_manifest
 from engines.core.networks.model import read_canary
-from engines.core.output import RunRecord, features_key, pca_key, read_record
-from engines.core.reduce.pca import Pca, load_pca
+from engines.core.output import RunRecord, features_key, read_record
+from engines.core.proof.reading import read_table
+from engines.core.reduce.kept import read_pca
+from engines.core.reduce.pca import Pca
 from engines.core.sources import open_source
 from engines.core.storage import open_storage, read_ahead
 
@@ -86,9 +88,8 @@ class _Output:
     @classmethod
     def open(cls, location: str) -> _Output:
         record = read_record(location)
-        storage = open_storage(location)
-        catalog = Catalog.load(storage.read(record.catalog))
-        pca = load_pca(storage.read(pca_key(record.pca)))
+        catalog = read_manifest(location, record.catalog)
+        pca = read_pca(location, record.pca)
         origin = Origin(record, pca, read_canary(location, record.model.fingerprint))
         return cls(location, record, catalog, pca, origin)
 
@@ -103,10 +104,9 @@ class _Output:
         """The rows of these files, which are in the order of their images."""
         storage, source = open_storage(self.location), open_source(self.record.source)
         last = ""
-        for content in read_ahead(storage.read, keys, _FILES_AHEAD):
-            if isinstance(content, Exception):
-                raise content
-            table = tables.from_parquet(content)
+        for table in read_ahead(lambda key: read_table(storage, key), keys, _FILES_AHEAD):
+            if isinstance(table, Exception):
+                raise table
             rows = Rows(
                 [source.key(path) for path in table["path"].to_pylist()],
                 table["label"].to_pylist(),

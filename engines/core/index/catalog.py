@@ -21,12 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engines.core import tables
-from engines.core.errors import ContractError, InputError
+from engines.core.errors import DamagedError, InputError
 from engines.core.index.labeller import Labeller, photos_of
 from engines.core.index.labelling import Labelling, split_name
 from engines.core.index.selection import LeftOut, Selection, check_not_empty
 from engines.core.index.sharding import cut_into_shards
-from engines.core.output import CATALOGS, catalog_key, catalog_part_key
+from engines.core.output import CATALOGS, catalog_key, catalog_part_digest, catalog_part_key
+from engines.core.proof.reading import damaged, read_json, read_named, sealed_json, there
 from engines.core.sources import Entry, Source, folder_label, open_source
 from engines.core.storage import open_storage
 
@@ -86,13 +87,13 @@ class Catalog:
         return catalog_key(self.version)
 
     def dump(self) -> bytes:
-        """The manifest as JSON."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
+        """The manifest as JSON, sealed."""
+        return sealed_json(asdict(self), self.key)
 
     @classmethod
-    def load(cls, content: bytes) -> Catalog:
-        """The inverse of `dump`."""
-        plain = json.loads(content)
+    def from_json(cls, plain: dict[str, Any]) -> Catalog:
+        """The inverse of `dump`, behind the parsing. Raises KeyError, TypeError."""
+        plain = dict(plain)
         plain["selection"] = Selection(**plain["selection"])
         plain["labelling"] = Labelling(**plain.get("labelling", {}))
         plain["splits"] = {name: Split(**split) for name, split in plain.get("splits", {}).items()}
@@ -179,7 +180,8 @@ class _Writer:
         catalog.remarks = remarks
         facts = [catalog.source, asdict(catalog.selection), asdict(catalog.labelling), catalog.described]
         catalog.version = _digest([*facts, self._shards.hexdigest()])
-        self._storage.write(catalog.key, catalog.dump())
+        if there(lambda: read_manifest(self._storage.url, catalog.key)) != catalog:
+            self._storage.write(catalog.key, catalog.dump())
         return catalog
 
     def _write_part(self) -> None:
@@ -199,7 +201,8 @@ class _Writer:
             table = table.append_column(tables.OFFSET, [[entry.offset for entry in entries]])
         content = tables.to_parquet(table)
         part = catalog_part_key(hashlib.sha256(content).hexdigest())
-        self._storage.write(part, content)
+        if there(lambda: read_named(self._storage, part, catalog_part_digest(part))) is None:
+            self._storage.write(part, content)
         offset = 0
         for shard, count in self._sizes:
             self.catalog.shards.append(Shard(shard, part, offset, count))
@@ -209,8 +212,21 @@ class _Writer:
 
 
 def read_catalog(output: str, version: str) -> Catalog:
-    """The manifest that `write_catalog` left below `output`."""
-    return Catalog.load(open_storage(output).read(catalog_key(version)))
+    """The manifest that `write_catalog` left below `output`. Raises DamagedError when it is not there or not that."""
+    return read_manifest(output, catalog_key(version))
+
+
+def read_manifest(output: str, key: str) -> Catalog:
+    """The manifest at a key of the output, as a record names it. Raises as `read_catalog`."""
+    storage = open_storage(output)
+    plain = read_json(storage, key)
+    try:
+        catalog = Catalog.from_json(plain)
+    except (KeyError, TypeError) as error:
+        raise damaged(storage, key, "corrupt", f"{type(error).__name__}: {error}") from error
+    if catalog.key != key:
+        raise damaged(storage, key, "foreign", f"it is the catalog {catalog.version}")
+    return catalog
 
 
 def split_named(name: str, splits: Mapping[str, T]) -> T:
@@ -227,16 +243,16 @@ def split_named(name: str, splits: Mapping[str, T]) -> T:
 def read_shard_rows(output: str, shard: Shard) -> pa.Table:
     """The rows of one shard (tables.catalog_rows), in order.
 
-    Raises ContractError when the catalog does not hold what its manifest says.
+    Raises DamagedError when the catalog does not hold what its manifest says.
     """
     rows = _read_part(output, shard.part).slice(shard.offset, shard.count)
     if rows.num_rows != shard.count or set(rows["shard"].to_pylist()) - {shard.id}:
-        raise ContractError(f"{shard.part} does not hold shard {shard.id}", "The output was changed: use another one.")
+        raise damaged(open_storage(output), shard.part, "foreign", f"it does not hold the shard {shard.id}")
     return rows
 
 
 def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
-    """The images of one shard, in order. Raises ContractError as `read_shard_rows`."""
+    """The images of one shard, in order. Raises DamagedError as `read_shard_rows`."""
     return _entries(read_shard_rows(output, shard))
 
 
@@ -245,7 +261,7 @@ def find_entries(output: str, catalog: Catalog, paths: Iterable[str]) -> dict[st
     wanted = pa.array(sorted(set(paths)), pa.string())
     found: dict[str, Entry] = {}
     for part in dict.fromkeys(shard.part for shard in catalog.shards):
-        rows = tables.from_parquet(open_storage(output).read(part))
+        rows = read_named(open_storage(output), part, catalog_part_digest(part))
         found |= {entry.path: entry for entry in _entries(rows.filter(pc.is_in(rows["path"], value_set=wanted)))}
     return found
 
@@ -259,7 +275,10 @@ def _check_same_source(source: str, output: str) -> None:
     storage = open_storage(output)
     for item in storage.list(CATALOGS):
         if item.key.endswith(".json"):
-            former = Catalog.load(storage.read(item.key)).source
+            try:
+                former = read_manifest(output, item.key).source
+            except DamagedError:
+                continue  # one that belongs to this run is said, and written again
             if former != source:
                 raise InputError(
                     f"{output} holds results of another source: {former}",
@@ -282,4 +301,4 @@ def _digest(facts: Any) -> str:
 @functools.lru_cache(maxsize=2)
 def _read_part(output: str, part: str) -> pa.Table:
     # A worker meets the shards of a part one after the other; a part never changes, its name is its digest.
-    return tables.from_parquet(open_storage(output).read(part))
+    return read_named(open_storage(output), part, catalog_part_digest(part))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.index.catalog import Catalog, Shard, read_shard_entries
+from engines.core.index.catalog import Shard, read_manifest, read_shard_entries
 from engines.core.output import CATALOGS, FEATURES, REJECTS
+from engines.core.proof.reading import read_table
 from engines.core.sources import Entry
 from engines.core.storage import open_storage
 
@@ -33,7 +33,7 @@ def shard_photos(output: str, wanted: str) -> ShardPhotos:
     storage = open_storage(output)
     for item in storage.list(CATALOGS):
         if item.key.endswith(".json"):
-            catalog = Catalog.load(storage.read(item.key))
+            catalog = read_manifest(output, item.key)
             shards |= {shard.id: shard for shard in catalog.shards if wanted and shard.id.startswith(wanted)}
     if len(shards) != 1:
         found = f"{len(shards)} shards of {output} have ids that begin with" if shards else f"{output} has no shard"
@@ -51,6 +51,6 @@ def _became(output: str, shard: Shard, photos: list[Entry]) -> dict[str, str]:
     became = dict.fromkeys((photo.path for photo in photos), FEATURIZED)
     rejects = features[0].replace(FEATURES, REJECTS, 1)
     if storage.exists(rejects):
-        rows = tables.from_parquet(storage.read(rejects)).to_pylist()
+        rows = read_table(storage, rejects).to_pylist()
         became |= {row["path"]: f"{row['reason']}: {row['detail']}" for row in rows}
     return became

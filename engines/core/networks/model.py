@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from engines.core.errors import ContractError, InputError
+from engines.core.errors import DamagedError, InputError
 from engines.core.networks.base import Network
 from engines.core.networks.table import network_of
 from engines.core.output import canary_key, network_key, recipe_key
+from engines.core.proof.reading import damaged, read_json, read_proven, sealed_json, there
 from engines.core.storage import open_storage
 
 RUNTIMES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow"}
@@ -94,44 +95,67 @@ def library_versions(runtime: str) -> dict[str, str]:
 
 
 def publish_model(model: Model, output: str) -> None:
-    """Put the model into `models/FINGERPRINT/` of the output, unless it is there. The recipe is written last."""
-    storage = open_storage(output)
-    if not storage.exists(recipe_key(model.fingerprint)):
-        storage.write(network_key(model.fingerprint), model.content)
-        storage.write(recipe_key(model.fingerprint), json.dumps(model.recipe, indent=1).encode())
+    """Put the model into `models/FINGERPRINT/` of the output, unless it is there, whole. The recipe is written last."""
+    storage, recipe = open_storage(output), recipe_key(model.fingerprint)
+    if storage.exists(recipe) and there(lambda: _read_network(output, model.fingerprint)) is not None:
+        return
+    storage.write(network_key(model.fingerprint), model.content)
+    storage.write(recipe, sealed_json(model.recipe, recipe))
 
 
 def read_model(output: str, fingerprint: str) -> Model:
     """The model that `publish_model` put there, with its canary if there is one.
 
-    Raises ContractError when its bytes are not those of its recipe.
+    Raises DamagedError when its bytes are not those of its recipe.
     """
-    storage = open_storage(output)
+    return replace(_read_network(output, fingerprint), canary=read_canary(output, fingerprint))
+
+
+def _read_network(output: str, fingerprint: str) -> Model:
+    storage, key = open_storage(output), network_key(fingerprint)
     recipe = read_recipe(output, fingerprint)
-    content = storage.read(network_key(fingerprint))
-    model = Model(content, recipe, read_canary(output, fingerprint))
-    if model.fingerprint != fingerprint or hashlib.sha256(content).hexdigest() != recipe["graph_sha256"]:
-        raise ContractError(f"the model {fingerprint} in {output} is damaged", "Remove its folder and run again.")
+    model = Model(read_proven(storage, key).content, recipe)
+    if model.fingerprint != fingerprint:
+        raise damaged(storage, recipe_key(fingerprint), "foreign", f"it is the recipe of {model.fingerprint}")
+    if hashlib.sha256(model.content).hexdigest() != recipe.get("graph_sha256"):
+        raise damaged(storage, key, "corrupt", "its bytes are not those of its recipe")
     return model
 
 
 def read_recipe(output: str, fingerprint: str) -> dict[str, Any]:
-    """The recipe of a model that `publish_model` put there."""
-    recipe: dict[str, Any] = json.loads(open_storage(output).read(recipe_key(fingerprint)))
-    return recipe
+    """The recipe of a model that `publish_model` put there. Raises DamagedError."""
+    return read_json(open_storage(output), recipe_key(fingerprint))
 
 
 def publish_canary(model: Model, output: str) -> None:
     """Put the model's canary beside it: from now on, workers are held to it."""
     if model.canary is not None:
-        content = json.dumps(asdict(model.canary), indent=1).encode()
-        open_storage(output).write(canary_key(model.fingerprint), content)
+        key = canary_key(model.fingerprint)
+        open_storage(output).write(key, sealed_json(asdict(model.canary), key))
 
 
 def read_canary(output: str, fingerprint: str) -> Canary | None:
-    """The canary that `publish_canary` put there, or None: no worker has decided it, or the output is older than it."""
+    """The canary that `publish_canary` put there, or None: no worker has decided it, or the output is older than it.
+
+    Raises DamagedError.
+    """
     storage, key = open_storage(output), canary_key(fingerprint)
-    return Canary(**json.loads(storage.read(key))) if storage.exists(key) else None
+    if not storage.exists(key):
+        return None
+    plain = read_json(storage, key)
+    if set(plain) != {"digest", "cpu"}:
+        raise damaged(storage, key, "corrupt", "it holds no canary")
+    return Canary(**plain)
+
+
+def remove_damaged_canary(output: str, fingerprint: str) -> list[str]:
+    """Remove a canary that is not what was written, so that it is decided again; in words what was damaged."""
+    try:
+        read_canary(output, fingerprint)
+    except DamagedError as error:
+        open_storage(output).delete(canary_key(fingerprint))
+        return [error.message]
+    return []
 
 
 def _listed(versions: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engines.core import tables
 from engines.core.neighbours import Nearest
-from engines.core.output import check_folder, moments_key, pca_key
+from engines.core.output import check_folder, moments_key
 from engines.core.quality import distances as by_distance
 from engines.core.quality.drift import frechet_distance
 from engines.core.quality.duplicates import Copies, find_copies
@@ -27,9 +27,7 @@ from engines.core.quality.votes import (
     confusions,
     label_issues,
 )
-from engines.core.reduce.moments import load_moments
-from engines.core.reduce.pca import load_pca
-from engines.core.storage import open_storage
+from engines.core.reduce.kept import read_moments, read_pca
 
 Int64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -164,9 +162,8 @@ def _splits(plan: Plan, codes: Codes, leaks: _Leaks | None, sample: Sample) -> l
     """Each part held against the training part."""
     if leaks is None or plan.training is None:
         return []
-    storage = open_storage(plan.output)
-    moments = load_moments(storage.read(moments_key(check_folder(plan.version))))
-    scale = load_pca(storage.read(pca_key(plan.record.pca))).scale
+    moments = read_moments(plan.output, moments_key(check_folder(plan.version)))
+    scale = read_pca(plan.output, plan.record.pca).scale
     splits = np.array(plan.rows.splits, dtype=object)
     found = []
     for split in sorted(set(plan.rows.splits) - {"", plan.training}):

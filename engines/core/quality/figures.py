@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from engines.core.errors import InputError
 from engines.core.output import CHECKS, RunRecord, check_folder, quality_key
+from engines.core.proof.reading import read_json, sealed_json
 from engines.core.quality.probe import Probe
 from engines.core.quality.votes import Accuracy, ClassAccuracy, Confusion
 from engines.core.storage import Storage, open_storage
@@ -111,8 +111,8 @@ def _probe(plain: Mapping[str, Any] | None) -> Probe | None:
 
 def write_quality(output: str, quality: Quality) -> None:
     """Put `quality.json` in place: the check's commit."""
-    content = json.dumps(quality.to_json(), indent=1, ensure_ascii=False).encode()
-    open_storage(output).write(quality_key(check_folder(quality.check)), content)
+    key = quality_key(check_folder(quality.check))
+    open_storage(output).write(key, sealed_json(quality.to_json(), key))
 
 
 def read_quality(output: str, check: str) -> Quality:
@@ -120,7 +120,7 @@ def read_quality(output: str, check: str) -> Quality:
     storage = open_storage(output)
     key = quality_key(check_folder(check))
     try:
-        plain = json.loads(storage.read(key))
+        plain = read_json(storage, key)
         if plain["format"] != FORMAT:
             raise InputError(f"{storage.uri(key)} has format {plain['format']}, known here is {FORMAT}", "Upgrade.")
         return Quality.from_json(plain)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from engines.core import tables
 from engines.core.neighbours import Nearest
+from engines.core.proof.reading import read_table
 from engines.core.quality.plan import Band, Plan, Space
 from engines.core.storage import open_storage
 
@@ -34,7 +35,7 @@ def read_nearest(plan: Plan, space: Space) -> tuple[Int64, Nearest]:
 
 
 def _read_band(output: str, band: Band) -> tuple[Int64, Nearest]:
-    table = tables.from_parquet(open_storage(output).read(band.key))
+    table = read_table(open_storage(output), band.key)
     rows, distances = (
         table[name].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
         for name in ("neighbours", "distances")

@@ -11,12 +11,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engines.core.index.catalog import Catalog
+from engines.core.index.catalog import read_manifest
 from engines.core.index.sharding import name_hash
 from engines.core.output import RunRecord, check_folder, nearest_key, read_record
 from engines.core.quality.rows import Rows, SplitRule, read_rows, training_part
 from engines.core.sources import open_source
-from engines.core.storage import open_storage
 
 RULES = "10 nearest, plurality, confident joint of whole votes; 1"
 """Part of a check's version: changed whenever equal results would give another check."""
@@ -133,7 +132,7 @@ def make_plan(output: str, split_depth: int | None = None) -> Plan:
 
 
 def _parts(output: str, record: RunRecord) -> Iterator[PartRows]:
-    shards = Catalog.load(open_storage(output).read(record.catalog)).shards
+    shards = read_manifest(output, record.catalog).shards
     first = 0
     for part, shard in zip(record.parts, shards, strict=True):
         yield PartRows(part.key, shard.id, first, part.rows)

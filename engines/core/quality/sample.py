@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from engines.core import tables
 from engines.core.index.sharding import name_hash
-from engines.core.output import features_key, pca_key
+from engines.core.output import features_key
+from engines.core.proof.reading import read_table
 from engines.core.quality.plan import ALL_FEATURES, Plan
 from engines.core.quality.probe import PROBE_ROWS, Probe, cross_validated, trained_on
-from engines.core.reduce.pca import load_pca, standardized
+from engines.core.reduce.kept import read_pca
+from engines.core.reduce.pca import standardized
 from engines.core.sources import open_source
 from engines.core.storage import open_storage
 
@@ -55,17 +57,16 @@ def chosen_rows(plan: Plan, most: int) -> Int64:
 def read_sample(plan: Plan, most: int = PROBE_ROWS, *, features: bool = True) -> Sample:
     """`most` rows, or all of fewer, from the output; without `features` where they are not needed."""
     storage = open_storage(plan.output)
-    pca = load_pca(storage.read(pca_key(plan.record.pca)))
+    pca = read_pca(plan.output, plan.record.pca)
     rows = chosen_rows(plan, most)
     results, wide = [], [np.empty((0, len(pca.mean)), np.float32)]
     for part in plan.parts:
         wanted = rows[(rows >= part.first) & (rows < part.first + part.rows)] - part.first
         if not len(wanted):
             continue
-        table = tables.from_parquet(storage.read(part.key), ["pcaFeatures"])
+        table = read_table(storage, part.key)
         results.append(tables.to_matrix(table["pcaFeatures"])[wanted])
         if features:
-            key = features_key(plan.record.model.fingerprint, part.shard)
-            table = tables.from_parquet(storage.read(key), ["features"])
+            table = read_table(storage, features_key(plan.record.model.fingerprint, part.shard))
             wide.append(standardized(pca, tables.to_matrix(table["features"])[wanted]))
     return Sample(rows, np.concatenate(results), np.concatenate(wide))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engines.core.errors import InputError, StorageError
 from engines.core.rejects import RejectedImageError
 from engines.core.sources.base import Entry, Source, folder_label
-from engines.core.storage import DANGLING_LINK, UNREADABLE, is_folder, open_storage
+from engines.core.storage import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, is_folder, open_storage
 
 _OR = ", or archives: .tar (not compressed), .zip, .parquet"
 
@@ -63,7 +63,14 @@ class Files(Source):
         """See Source."""
         if entry.version == DANGLING_LINK:
             raise RejectedImageError("dangling_link", "the symbolic link points to no file")
-        return open_storage(self.location).read(self.key(entry.path))
+        if entry.version == SPECIAL_FILE:
+            raise RejectedImageError("special_file", "a pipe, socket or device")
+        content, version = open_storage(self.location).read_versioned(self.key(entry.path))
+        if entry.version and (len(content), version) != (entry.size, entry.version):
+            raise RejectedImageError(
+                "changed", f"listed were {entry.size:,} bytes of {entry.version}, read {len(content):,} of {version}"
+            )
+        return content
 
     def key(self, path: str) -> str:
         """See Source."""

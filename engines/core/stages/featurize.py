@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from engines.core import tables
 from engines.core.errors import FruitsError, StageError
 from engines.core.index.catalog import Shard, read_shard_entries
 from engines.core.networks.canary import deviating_canary, measure_canary
 from engines.core.networks.model import Canary, Model
-from engines.core.output import features_key, rejects_key
-from engines.core.rejects import LIMITED, QUARANTINED, REASONS, RejectedImageError
-from engines.core.sources import Entry, open_source
+from engines.core.rejects import QUARANTINED, REASONS, RejectedImageError
+from engines.core.sources import Entry, Source, open_source
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.photos import DirectPhotos, IsolatedPhotos
-from engines.core.storage import open_storage, read_ahead
+from engines.core.stages.shard_files import (
+    ShardReport,
+    digest_of,
+    own_label,
+    photos_digest,
+    remove_rejects,
+    write_shard,
+)
+from engines.core.storage import read_ahead
 
 READ_AHEAD = 32
 """Reads under way at once in one worker: 32 at 50 ms each are 640 images a second, more than a core featurizes."""
@@ -32,7 +36,8 @@ class ShardTask:
     """What a worker needs to find its shard; the model comes by broadcast.
 
     `arithmetic`: see `networks.canary`. `limits`: what one photo may take. `isolated`: each photo is taken in a process
-    of its own. `quarantine`: a photo that ends that process is a reject; without, it fails the shard.
+    of its own. `quarantine`: a photo that ends that process is a reject; without, it fails the shard. `again`: there
+    may be files of the shard already, which are to be replaced.
     """
 
     source: str
@@ -43,28 +48,7 @@ class ShardTask:
     limits: PhotoLimits = field(default_factory=PhotoLimits)
     isolated: bool = False
     quarantine: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ShardReport:
-    """What became of a shard's images. `rejected` counts them by reason; `peak_memory` is the worker's, in bytes.
-
-    `deviating_canary`: the digest of the worker's canary, if it is not the model's. `limits`: what each photo was
-    allowed to take.
-    """
-
-    shard: str
-    listed: int
-    featurized: int
-    rejected: dict[str, int]
-    peak_memory: int = 0
-    deviating_canary: str = ""
-    limits: PhotoLimits = field(default_factory=PhotoLimits)
-
-    def outgrown(self, limits: PhotoLimits) -> bool:
-        """Whether photos were rejected for what they take, and `limits` allow more than was allowed them."""
-        more = limits.seconds > self.limits.seconds or limits.memory > self.limits.memory
-        return more and not LIMITED.isdisjoint(self.rejected)
+    again: bool = False
 
 
 def isolated(task: ShardTask) -> ShardTask:
@@ -75,36 +59,28 @@ def isolated(task: ShardTask) -> ShardTask:
 def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
     """Write the features and the rejects of one shard; every image ends in exactly one of them.
 
-    Rejects are written first and features last: the features file is the shard's commit, and carries its counts. A
-    second attempt writes the same bytes to the same places. Raises StorageError or TransientError for what could not be
-    read: that is never a reject; InputError when this CPU computes other bits than the model's canary, unless the task
-    tolerates it: then the file says so. A photo that crashes or never returns ends this process; where the task is
+    A second attempt writes the same bytes to the same places. Raises StorageError or TransientError for what could not
+    be read: that is never a reject; InputError when this CPU computes other bits than the model's canary, unless the
+    task tolerates it: then the file says so. A photo that crashes or never returns ends this process; where the task is
     isolated, it is a reject, or without quarantine a StageError that names all of them.
     """
     network = model.network
     deviating = deviating_canary(model, task.arithmetic)
-    source, output = open_source(task.source), open_storage(task.output)
     entries = read_shard_entries(task.output, task.shard)
     kept: list[Entry] = []
     rows = np.empty((len(entries), network.features), np.float32)
     rejects: list[tuple[str, str, str, str]] = []
-
-    def read(entry: Entry) -> bytes | RejectedImageError:
-        try:
-            return source.read(entry)
-        except RejectedImageError as reject:
-            return reject
-
+    digests: list[bytes] = []
+    contents = read_contents(open_source(task.source), entries)
     with IsolatedPhotos(model, task.limits) if task.isolated else DirectPhotos(model, task.limits) as photos:
-        for entry, content in zip(entries, read_ahead(read, entries, READ_AHEAD), strict=True):
-            if isinstance(content, FruitsError):
-                raise content
+        for entry, content in zip(entries, contents, strict=True):
+            digests.append(digest_of(content))
             try:
                 if isinstance(content, RejectedImageError):
                     raise content
                 rows[len(kept)] = photos.features(content)
             except RejectedImageError as reject:
-                rejects.append((entry.path, _own_label(entry), reject.reason, reject.detail))
+                rejects.append((entry.path, own_label(entry), reject.reason, reject.detail))
                 continue
             except FruitsError as error:
                 raise type(error)(f"{entry.path}: {error.message}", error.hint) from error
@@ -113,29 +89,52 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
             kept.append(entry)
     if not task.quarantine:
         _check_harmless(rejects)
-
-    features = network.grid.snap(rows[: len(kept)])
-    reasons = dict(sorted(Counter(reason for _, _, reason, _ in rejects).items()))
-    counts = {"listed": len(entries), "featurized": len(kept), "rejected": reasons}
-    if deviating:
-        counts["canary"] = deviating
-    if task.limits != PhotoLimits() and not LIMITED.isdisjoint(reasons):
-        counts["limits"] = asdict(task.limits)
-    if rejects:
-        columns = [list(column) for column in zip(*rejects, strict=True)]
-        table = pa.table(columns, schema=tables.REJECTS)
-        output.write(rejects_key(task.fingerprint, task.shard.id), tables.to_parquet(table))
-    schema = tables.feature_rows(network.features)
-    table = pa.table(
-        [
-            [entry.path for entry in kept],
-            [_own_label(entry) for entry in kept],
-            tables.to_lists(features, schema.field("features").type),
-        ],
-        schema=schema,
+    if task.again:
+        remove_rejects(task.output, task.fingerprint, task.shard)
+    report = write_shard(
+        task.output,
+        task.fingerprint,
+        task.shard,
+        kept=kept,
+        features=network.grid.snap(rows[: len(kept)]),
+        rejects=rejects,
+        photos=photos_digest(digests),
+        limits=task.limits,
+        deviating_canary=deviating,
     )
-    output.write(features_key(task.fingerprint, task.shard.id), tables.to_parquet(table, counts))
-    return ShardReport(task.shard.id, len(entries), len(kept), reasons, peak_memory(), deviating, task.limits)
+    return replace(report, peak_memory=peak_memory())
+
+
+def read_contents(source: Source, entries: list[Entry]) -> Iterator[bytes | RejectedImageError]:
+    """The bytes of each photo in order, or why there are none. Raises StorageError and TransientError."""
+
+    def read(entry: Entry) -> bytes | RejectedImageError:
+        try:
+            return source.read(entry)
+        except RejectedImageError as reject:
+            return reject
+
+    for content in read_ahead(read, entries, READ_AHEAD):
+        if isinstance(content, FruitsError):
+            raise content
+        yield content
+
+
+@dataclass(frozen=True, slots=True)
+class ContentTask:
+    """A shard that is there, and the digest of the photos it was made of."""
+
+    source: str
+    output: str
+    shard: Shard
+    photos: str
+
+
+def same_content(task: ContentTask, _: None) -> bool:
+    """Whether the photos of a shard are, byte for byte, those its features were made of. Reads all of them."""
+    entries = read_shard_entries(task.output, task.shard)
+    digests = [digest_of(content) for content in read_contents(open_source(task.source), entries)]
+    return photos_digest(digests) == task.photos
 
 
 def _check_harmless(rejects: list[tuple[str, str, str, str]]) -> None:
@@ -149,39 +148,9 @@ def _check_harmless(rejects: list[tuple[str, str, str, str]]) -> None:
         )
 
 
-def _own_label(entry: Entry) -> str:
-    # Not the run's: files of one name hold the same bytes, however a run labels their photos. Its results have that.
-    return entry.label if entry.own_label is None else entry.own_label
-
-
-def read_report(output: str, fingerprint: str, shard: str) -> ShardReport:
-    """The report of a shard that is already there, from the footer of its features file."""
-    with open_storage(output).open(features_key(fingerprint, shard)) as file:
-        counts = tables.metadata_of(pq.read_schema(file))
-    return ShardReport(
-        shard,
-        counts["listed"],
-        counts["featurized"],
-        counts["rejected"],
-        deviating_canary=counts.get("canary", ""),
-        limits=PhotoLimits(**counts.get("limits", {})),
-    )
-
-
-def quarantined(output: str, fingerprint: str, shard: str) -> list[tuple[str, str, str]]:
-    """Path, reason and detail of the photos of a shard that ended the process which had them in hand."""
-    rejects = tables.from_parquet(open_storage(output).read(rejects_key(fingerprint, shard))).to_pylist()
-    return [(row["path"], row["reason"], row["detail"]) for row in rejects if row["reason"] in QUARANTINED]
-
-
 def first_canary(_: int, model: Model) -> Canary:
     """On the first worker that runs a model: the canary that decides for all others."""
     return measure_canary(model)
-
-
-def read_features(output: str, fingerprint: str, shard: str) -> pa.Table:
-    """The features of a shard (tables.feature_rows)."""
-    return tables.from_parquet(open_storage(output).read(features_key(fingerprint, shard)))
 
 
 def peak_memory() -> int:

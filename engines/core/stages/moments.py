@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from engines.core import tables
+from engines.core.errors import DamagedError
 from engines.core.index.catalog import Shard, read_shard_rows
 from engines.core.networks.table import network_named
 from engines.core.reduce.moments import Moments, moments_of
-from engines.core.stages.featurize import read_features
+from engines.core.stages.shard_files import read_features
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,23 @@ class MomentsTask:
     split: str | None = None
 
 
-def shard_moments(task: MomentsTask, _: None) -> Moments:
-    """The moments of all features of some shards. One shard is in memory at a time."""
-    blocks = (tables.to_matrix(_features(task, shard)["features"]) for shard in task.shards)
+def shard_moments(task: MomentsTask, _: None) -> Moments | list[DamagedError]:
+    """The moments of all features of some shards, or what is damaged of them. One shard is in memory at a time."""
+    found: list[DamagedError] = []
+
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        for shard in task.shards:
+            try:
+                table = _features(task, shard)
+            except DamagedError as error:
+                found.append(error)  # all of them are to be known, so that they are done again at once
+            else:
+                yield tables.to_matrix(table["features"])
+
     network = network_named(task.network)
     with threadpool_limits(limits=1):
-        return moments_of(blocks, network.features, network.grid)
+        moments = moments_of(blocks(), network.features, network.grid)
+    return found or moments
 
 
 def _features(task: MomentsTask, shard: Shard) -> pa.Table:

@@ -12,13 +12,14 @@ from threadpoolctl import threadpool_limits
 from engines.core import tables
 from engines.core.index.sharding import name_hash
 from engines.core.neighbours import Nearest, NearestSearch
+from engines.core.proof.reading import read_table, sealed_table
 from engines.core.quality.found import nearest_table
 from engines.core.quality.plan import ALL_FEATURES, NEIGHBOURS, Band, PartRows, Space
 from engines.core.quality.rows import SplitRule, read_columns
 from engines.core.reduce.moments import Moments, moments_of
 from engines.core.reduce.pca import Pca, standardized
 from engines.core.sources import open_source
-from engines.core.stages.featurize import read_features
+from engines.core.stages.shard_files import read_features
 from engines.core.storage import open_storage
 
 Float32 = npt.NDArray[np.float32]
@@ -61,7 +62,7 @@ def find_nearest(band: Band, published: Published) -> int:
             search.add(vectors)
     found = search.result()
     nearest = Nearest(np.concatenate(answers)[found.rows], found.distances)
-    open_storage(published.output).write(band.key, tables.to_parquet(nearest_table(rows, nearest)))
+    open_storage(published.output).write(band.key, sealed_table(nearest_table(rows, nearest), band.key))
     return len(rows)
 
 
@@ -108,7 +109,7 @@ def _chosen(published: Published, part: PartRows, space: Space, chosen: npt.NDAr
         table = read_features(published.output, published.fingerprint, part.shard)
         vectors = standardized(published.pca, tables.to_matrix(table["features"])[chosen])
     else:
-        table = tables.from_parquet(open_storage(published.output).read(part.key), ["pcaFeatures"])
+        table = read_table(open_storage(published.output), part.key)
         vectors = np.ascontiguousarray(tables.to_matrix(table["pcaFeatures"])[chosen, :width])
     return part.first + np.flatnonzero(chosen), vectors
 

@@ -12,13 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from engines.core.errors import FruitsError
-from engines.core.storage.base import DANGLING_LINK, UNREADABLE, Storage, StoredObject
+from engines.core.storage.base import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, Storage, StoredObject
 from engines.core.storage.folder import FolderStorage
 from engines.core.storage.locations import is_folder, normalize_location
 from engines.core.storage.objects import open_object_storage
 
 __all__ = [
     "DANGLING_LINK",
+    "SPECIAL_FILE",
     "UNREADABLE",
     "Storage",
     "StoredObject",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO
 
 from engines.core.errors import StorageError
@@ -15,6 +16,9 @@ DANGLING_LINK = "dangling-link"
 UNREADABLE = "unreadable: "
 """What the `version` of a file or folder without permission begins with; behind it, the system's words."""
 
+SPECIAL_FILE = "special-file"
+"""The `version` of a pipe, socket or device: listed, so that it is counted, but never read, as that may never end."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -23,6 +27,11 @@ class StoredObject:
     key: str
     size: int
     version: str
+
+
+def version_of(etag: str | None, modified: datetime) -> str:
+    """The `version` of an object by its ETag, or else its time: the same from a listing and from a read."""
+    return etag.removeprefix("W/").strip('"') if etag else modified.isoformat()
 
 
 class Storage(ABC):
@@ -67,12 +76,20 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """The whole object, and the `version` that a listing says of it now; "" if it changed while it was read."""
+
+    @abstractmethod
     def open(self, key: str) -> IO[bytes]:
         """A seekable binary file of the object, for readers that need only a part of it."""
 
     @abstractmethod
     def write(self, key: str, content: bytes) -> None:
         """Put the object in place whole, or not at all, replacing a former one."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the object, and the folders that are empty then; what is not there is removed already."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:

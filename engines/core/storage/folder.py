@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from engines.core.errors import InputError, StorageError
-from engines.core.storage.base import DANGLING_LINK, UNREADABLE, Storage, StoredObject, changed
+from engines.core.errors import GoneError, InputError, StorageError
+from engines.core.storage.base import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, Storage, StoredObject, changed
 
-_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP)
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM)
 
 
@@ -42,18 +42,29 @@ class FolderStorage(Storage):
 
     def read(self, key: str) -> bytes:
         """See Storage."""
+        return self.read_versioned(key)[0]
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """See Storage."""
         try:
-            with open(self.uri(key), "rb") as file:
-                return file.read()
+            with open(self.uri(key), "rb", opener=_without_waiting) as file:
+                before = os.fstat(file.fileno())
+                if not stat.S_ISREG(before.st_mode):
+                    raise GoneError(f"{self.uri(key)} is no file any more", "Run again to list anew.")
+                content = file.read()
+                after = os.fstat(file.fileno())
         except OSError as error:
             raise _from_os_error(error, self.uri(key)) from error
+        listed = _stored(key, after)
+        still = _stored(key, before) == listed and len(content) == listed.size
+        return content, listed.version if still else ""
 
     def stat(self, key: str) -> StoredObject | None:
         """See Storage."""
         try:
             status = os.stat(self.uri(key))
         except OSError as error:
-            if error.errno in (*_LEADS_NOWHERE, errno.ENOTDIR):
+            if error.errno in _LEADS_NOWHERE:
                 return None
             raise _from_os_error(error, self.uri(key)) from error
         return _stored(key, status) if stat.S_ISREG(status.st_mode) else None
@@ -96,6 +107,20 @@ class FolderStorage(Storage):
                 raise
         except OSError as error:
             raise _from_os_error(error, path) from error
+
+    def delete(self, key: str) -> None:
+        """See Storage."""
+        path = self.uri(key)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        except OSError as error:
+            raise _from_os_error(error, path) from error
+        while (path := os.path.dirname(path)) != self.url and path.startswith(self.url):
+            try:
+                os.rmdir(path)
+            except OSError:
+                return  # there is more in it, or it is gone
 
     def exists(self, key: str) -> bool:
         """See Storage."""
@@ -146,12 +171,19 @@ def _walk(folder: str, prefix: str, ancestors: tuple[str, ...]) -> Iterator[Stor
             elif entry.is_symlink():
                 yield StoredObject(prefix + name, 0, DANGLING_LINK)
             continue  # or it was removed while the folder was being listed
-        if stat.S_ISREG(status.st_mode):  # a pipe or device is no file: reading it may never end
+        if stat.S_ISREG(status.st_mode):
             yield _stored(prefix + name, status)
+        else:
+            yield StoredObject(prefix + name, 0, SPECIAL_FILE)
 
 
 def _stored(key: str, status: os.stat_result) -> StoredObject:
     return StoredObject(key, status.st_size, str(status.st_mtime_ns))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens what may have become a pipe since it was listed; for files the flag means nothing."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -169,4 +201,5 @@ def _from_os_error(error: OSError, path: str) -> StorageError:
         errno.EACCES: "Check who may read and write it.",
         errno.ENOSPC: "Make room; what was done is kept.",
     }
-    return StorageError(f"{path}: {error.strerror or error}", hints.get(error.errno or 0, ""))
+    kind = GoneError if error.errno in _LEADS_NOWHERE else StorageError
+    return kind(f"{path}: {error.strerror or error}", hints.get(error.errno or 0, ""))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from engines.core.errors import FruitsError, InputError, StorageError
 from engines.core.storage.aws import S3Access, s3_access
-from engines.core.storage.base import Storage, StoredObject, changed
+from engines.core.storage.base import Storage, StoredObject, changed, version_of
 from engines.core.storage.locations import why_unreadable
 from engines.core.storage.repetition import repeated, repeating
 from engines.core.storage.s3_listing import list_bucket
@@ -53,14 +54,19 @@ class ObjectStorage(Storage):
         if why := why_unreadable(key):
             raise unreadable_name(self.uri(key), why)
 
-    @repeating
     def read(self, key: str) -> bytes:
         """See Storage."""
+        return self.read_versioned(key)[0]
+
+    @repeating
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """See Storage. An object is of one version from its first byte to its last."""
         import obstore
 
         self.check_key(key)
         with translated(self.uri(key)):
-            return bytes(obstore.get(self._store, key).bytes())
+            got = obstore.get(self._store, key)
+            return bytes(got.bytes()), _version(got.meta)
 
     @repeating
     def stat(self, key: str) -> StoredObject | None:
@@ -138,6 +144,14 @@ class ObjectStorage(Storage):
             return bytes(got.bytes()), got.meta["e_tag"] or ""
 
     @repeating
+    def delete(self, key: str) -> None:
+        """See Storage. An object store has no folders."""
+        import obstore
+
+        with translated(self.uri(key)), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
+
+    @repeating
     def exists(self, key: str) -> bool:
         """See Storage."""
         import obstore
@@ -162,8 +176,7 @@ class ObjectStorage(Storage):
 
 
 def _version(meta: ObjectMeta) -> str:
-    version = meta["e_tag"] or meta["last_modified"].isoformat()
-    return version.strip('"')
+    return version_of(meta["e_tag"], meta["last_modified"])
 
 
 class _RawReader(io.RawIOBase):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from engines.core.storage.aws import S3Access
-from engines.core.storage.base import StoredObject
+from engines.core.storage.base import StoredObject, version_of
 from engines.core.storage.repetition import repeated
 from engines.core.storage.store_errors import of_botocore
 
@@ -37,8 +37,8 @@ def list_bucket(access: S3Access, prefix: str, uri: str) -> Iterator[StoredObjec
         page = patiently(page_of_bucket, uri)
         for item in page.get("Contents", ()):
             if not item["Key"].endswith("/"):
-                version = item.get("ETag") or item["LastModified"].isoformat()
-                yield StoredObject(item["Key"].removeprefix(root), item["Size"], version.strip('"'))
+                version = version_of(item.get("ETag"), item["LastModified"])
+                yield StoredObject(item["Key"].removeprefix(root), item["Size"], version)
         if not page.get("IsTruncated"):
             return
         request["ContinuationToken"] = page["NextContinuationToken"]

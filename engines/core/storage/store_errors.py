@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.sax.saxutils import unescape
 
-from engines.core.errors import FruitsError, InputError, StorageError, TransientError
+from engines.core.errors import FruitsError, GoneError, InputError, StorageError, TransientError
 
 _AGAIN = "Run again: what was done is kept."
 _ANOTHER_REGION = "Set AWS_DEFAULT_REGION to it, or `region` in the profile."
@@ -114,7 +114,7 @@ def refusal(uri: str, status: int, code: str, message: str) -> FruitsError:
     if code == "NoSuchBucket":
         return StorageError(f"the bucket of {uri} does not exist", "Check its name and region.")
     if status == 404:
-        return StorageError(f"{uri} does not exist", "It may have been removed since it was listed.")
+        return GoneError(f"{uri} does not exist", "It may have been removed since it was listed.")
     if status in {301, 307} or (code == "AuthorizationHeaderMalformed" and "region" in message):
         return StorageError(f"the bucket of {uri} is in another region ({shown})", _ANOTHER_REGION)
     if code in _HEALING_CODES or status in _HEALS:
