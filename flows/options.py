@@ -387,6 +387,17 @@ class ParitySettings:
     as_json: Json = False
 
 
+TableFormat = Annotated[
+    str | None,
+    Option("Of the rows; by default what FILE ends in, or jsonl.", choices=TABLE_FORMATS, metavar="FORMAT"),
+]
+TransformGlob = Annotated[
+    list[str] | None,
+    Option("Which files of a folder are photos; by default those the run took. May be repeated.", metavar="GLOB"),
+]
+Threads = Annotated[int | None, Option("Photos at once; all cores by default.", minimum=1)]
+
+
 @dataclass(frozen=True, slots=True)
 class TransformSettings:
     """New photos, and the model to turn them into numbers with."""
@@ -396,16 +407,30 @@ class TransformSettings:
     file: Annotated[
         str | None, Option("Write a file, which appears when it is whole; by default standard output.", metavar="FILE")
     ] = None
-    format: Annotated[
-        str | None,
-        Option("Of the rows; by default what FILE ends in, or jsonl.", choices=TABLE_FORMATS, metavar="FORMAT"),
-    ] = None
-    glob: Annotated[
-        list[str] | None,
-        Option("Which files of a folder are photos; by default those the run took. May be repeated.", metavar="GLOB"),
-    ] = None
-    threads: Annotated[int | None, Option("Photos at once; all cores by default.", minimum=1)] = None
+    format: TableFormat = None
+    glob: TransformGlob = None
+    threads: Threads = None
     arithmetic: Arithmetic = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class TransformRunSettings:
+    """New photos, the model, and the table to write, for the flow."""
+
+    photos: Photos = field(default_factory=list)
+    model: Model = ""
+    file: Annotated[
+        str,
+        Option(
+            "File or URL to write, such as s3://bucket/photos.parquet; its ending is the format (jsonl, csv, parquet).",
+            examples=("/data/photos.parquet", "s3://bucket/photos.parquet"),
+        ),
+    ] = ""
+    format: TableFormat = None
+    glob: TransformGlob = None
+    threads: Threads = None
+    arithmetic: Arithmetic = "exact"
+    credentials: Credentials = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from flows.views.page import progress_shown
 
 T = TypeVar("T")
 
-_WITH_PROGRESS = ("featurize", "fit_pca", "project", "recheck", "neighbours", "transform")
+_WITH_PROGRESS = ("featurize", "fit_pca", "project", "recheck", "neighbours")
 
 
 class TaskCall:
@@ -86,7 +86,7 @@ class ServedFlow(Flow[..., Any]):
         signature = inspect.signature(function)
         self.__signature__ = signature.replace(
             parameters=[
-                each.replace(default=inspect.Parameter.empty) if each.default == "" else each
+                each.replace(default=inspect.Parameter.empty) if each.default in ("", []) else each
                 for each in signature.parameters.values()
             ]
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from engines import ENGINES
 from engines.core import tables
+from engines.core.output import read_record
 from flows.options import MOST_COMPONENTS
 from tests.e2e.prefect_kit import PrefectKit, command_of, processes_of, wait_for
 
@@ -230,3 +232,20 @@ def test_a_check_says_how_good_results_are_and_fails_where_that_is_asked_for(
     assert refused["state_type"] == "FAILED"
     assert "the accuracy 50.00% is below the 90.00% asked for; worst classes: " in refused["state"]["message"]
     assert "were checked before" in prefect.artifacts(again)["quality"]["data"]
+
+
+def test_new_photos_become_a_table_with_the_numbers_of_the_run(
+    prefect: PrefectKit, finished: tuple[str, Path, str], few_photos: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "photos.parquet"
+    run = prefect.run("transform/new-photos", photos=[str(few_photos)], model=str(finished[1]), file=str(target))
+    found = prefect.wait(run)
+    assert found["state"]["message"] == f"60 photos in {target}; 1 rejected", prefect.log(run)
+    results = pd.read_parquet(finished[1] / read_record(str(finished[1])).results).set_index("path")["pcaFeatures"]
+    rows = pd.read_parquet(target).set_index("path")["pcaFeatures"].dropna()
+    assert len(rows) == 60
+    assert all((rows[path] == results[path]).all() for path in rows.index)
+    table = json.loads(prefect.artifacts(run)["transformed"]["data"])
+    assert [(row["photos"], row["count"]) for row in table] == [("transformed", 60), ("truncated", 1)]
+    missing = prefect.wait(prefect.run_unchecked("transform/new-photos"))
+    assert missing["state"]["message"].startswith("the parameter photos is missing")
