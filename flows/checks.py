@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from dataclasses import asdict, replace
@@ -21,6 +22,8 @@ from engines.core.networks.prepare import check_weights_file
 from engines.core.networks.table import network_named
 from engines.core.reduce.pca import check_components
 from engines.core.storage import is_folder, normalize_location, open_storage
+from flows.engine_log import LOGGER
+from flows.home import temporary_folder, why_not_writable
 from flows.options import CheckSettings, RunSettings
 from flows.signatures import declared
 
@@ -141,6 +144,21 @@ def check_counts(settings: object) -> None:
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: FRUITS_CACHE, or the user's cache folder."""
-    folder = os.environ.get("FRUITS_CACHE")
-    return Path(folder) if folder else user_cache_path("fruit-features")
+    """Where converted models are kept: FRUITS_CACHE, the user's cache folder, or else a temporary one, with a notice.
+
+    Raises InputError for a FRUITS_CACHE that cannot be written.
+    """
+    named = os.environ.get("FRUITS_CACHE")
+    if named:
+        if why := why_not_writable(Path(named)):
+            raise InputError(f"FRUITS_CACHE={named} cannot be used ({why})", "Set it to a folder that can be written.")
+        return Path(named)
+    folder = Path(user_cache_path("fruit-features"))
+    return _temporary_cache(why) if (why := why_not_writable(folder)) else folder
+
+
+@functools.cache
+def _temporary_cache(why: str) -> Path:
+    folder = temporary_folder()
+    LOGGER.warning("converted models are kept in %s (%s); set HOME or FRUITS_CACHE to keep them", folder, why)
+    return folder

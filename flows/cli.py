@@ -26,6 +26,8 @@ from flows.commands import (
     similar,
     transform,
 )
+from flows.home import give_home
+from flows.views.console import console, tolerate_encodings
 
 _INTERRUPTED = 130
 """Typer's exit code after Ctrl-C."""
@@ -75,16 +77,17 @@ def _common(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the run failed, 2 what was asked for cannot be done."""
+    tolerate_encodings()
     try:
+        give_home()
         app()
     except FruitsError as error:
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(Text.assemble(("error: ", "bold red"), error.message))
+        terminal = console(stderr=True, soft_wrap=True)
+        terminal.print(Text.assemble(("error: ", "bold red"), error.message))
         if error.hint:
-            console.print(Text(error.hint))
+            terminal.print(error.hint)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:

@@ -66,7 +66,7 @@ Components = Annotated[
 Weights = Annotated[
     str,
     Option(
-        "imagenet, random, or a file of Keras weights of the network without head.",
+        "imagenet, random, or a file of Keras weights (.h5, .keras) of the network without head.",
         metavar="WEIGHTS",
         examples=("imagenet", "random", "/models/weights.h5"),
     ),

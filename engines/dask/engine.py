@@ -15,7 +15,7 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from engines.core.errors import FruitsError, InputError, TransientError
-from engines.dask.launch import LocalClusterProcess
+from engines.dask.launch import LocalClusterProcess, check_semaphores
 from engines.machine import usable_cores
 from engines.map_engine import LOGGER, TRIES, MapEngine
 from engines.task_errors import connection_lost, death, task_failed, workers_died
@@ -68,8 +68,11 @@ class DaskEngine(MapEngine):
         self._scheduler = scheduler
         self._cluster: LocalClusterProcess | None = None
         self._client: Client | None = None
+        # Now, and not after minutes of other work.
         if scheduler is not None:
-            _check_scheduler(scheduler)  # now, and not after minutes of other work
+            _check_scheduler(scheduler)
+        else:
+            check_semaphores()
 
     @property
     def parallelism(self) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import re
 import subprocess
@@ -27,7 +28,7 @@ from distributed import LocalCluster
 from distributed.security import Security
 
 from engines.core.endings import ending
-from engines.core.errors import StageError
+from engines.core.errors import InputError, StageError
 
 _STOP_SECONDS = 30
 _LOG_LINES = 12
@@ -49,6 +50,17 @@ _OURS = re.compile(r"Task \S+ marked as failed because \d+ workers died|.*lose a
 """What the scheduler says of a worker's death, after which the engine goes on."""
 
 
+def check_semaphores() -> None:
+    """Raise InputError unless processes on this machine can share a semaphore, which those of a cluster do."""
+    try:
+        multiprocessing.get_context("spawn").Semaphore()
+    except (OSError, ImportError) as error:
+        raise InputError(
+            f"processes of Dask cannot share memory here: {getattr(error, 'strerror', None) or error}",
+            "Give this machine or container a /dev/shm that can be written, or use --engine spark.",
+        ) from error
+
+
 class LocalClusterProcess:
     """The process, and what it takes to connect to its scheduler.
 
@@ -57,6 +69,7 @@ class LocalClusterProcess:
 
     def __init__(self, workers: int) -> None:
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._text: deque[str] = deque(maxlen=1)
         self._closing = False
         self.last_death = ""
         """How a worker of the cluster ended last, as its nanny says it."""
@@ -109,11 +122,14 @@ class LocalClusterProcess:
         if self._answer is None:
             assert self._process.stdout is not None  # noqa: S101 - a pipe
             line = self._process.stdout.readline()
-            if not line:
+            answer = json.loads(line or "{}")
+            if "address" not in answer:
                 self._process.wait()
                 self._reader.join(_STOP_SECONDS)
-                raise StageError("the local Dask cluster does not start", "\n".join(self._log))
-            self._answer = json.loads(line)
+                # What the workers say first is the cause; what the cluster raises at last is that they are not there.
+                why = [*self._log, answer.get("error"), *self._text, "it ended without a word"]
+                raise StageError(f"the local Dask cluster does not start: {next(filter(None, why))}")
+            self._answer = answer
         return self._answer
 
     def _read_log(self) -> None:
@@ -123,7 +139,7 @@ class LocalClusterProcess:
             try:
                 name, level, message = json.loads(line)
             except ValueError:
-                self._log.append(line.rstrip())
+                self._text.append(line.strip())  # tracebacks, and what programs that workers start have to say
                 continue
             if said := _DEATH.match(message):
                 # One that exceeds its memory is ended by its nanny, which then says that, too.
@@ -133,7 +149,8 @@ class LocalClusterProcess:
             if level < logging.WARNING or _OURS.match(message):
                 continue
             self._log.append(message)
-            if not self._closing:  # how workers end then is of no consequence
+            # How workers end while it closes is of no consequence; if it does not start, the cause is in its answer.
+            if not self._closing and self._answer is not None:
                 logging.getLogger(name).log(level, "%s", message)
 
 
@@ -145,7 +162,29 @@ class _JsonLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # The first line: what follows is a traceback or a list of keys, of use to developers of the library.
         message = record.getMessage().partition("\n")[0]
+        if record.exc_info and record.exc_info[1] is not None:
+            message = f"{message} ({_root_cause(record.exc_info[1])})"
         print(json.dumps([record.name, record.levelno, message]), file=self._target, flush=True)
+
+
+def _cluster(workers: int, security: Security) -> LocalCluster:
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=security,
+        dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
+        preload=["engines.dask.worker"],
+    )
+
+
+def _root_cause(error: BaseException) -> str:
+    """What an error was raised for in the first place, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def main(workers: int) -> None:
@@ -159,16 +198,14 @@ def main(workers: int) -> None:
     logger.propagate = False
     dask.config.set(_SETTINGS)
     security = Security.temporary()
-    with LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        protocol="tls://",
-        security=security,
-        dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
-        preload=["engines.dask.worker"],
-    ) as cluster:
+    try:
+        cluster = _cluster(workers, security)
+    except Exception as error:
+        # Whatever it is, a person is told its cause, in one line.
+        answer.write(json.dumps({"error": _root_cause(error)}) + "\n")
+        answer.flush()
+        raise
+    with cluster:
         connection: dict[str, Any] = {
             "address": cluster.scheduler_address,
             "certificate": security.tls_client_cert,

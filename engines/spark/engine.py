@@ -16,7 +16,15 @@ from engines.core.errors import InputError, StageError, TransientError
 from engines.machine import usable_cores
 from engines.map_engine import MapEngine
 from engines.spark.job import JobError, SparkJob, explained
-from engines.spark.launch import Driver, check_java, check_master, driver_settings, normalize_master
+from engines.spark.launch import (
+    Driver,
+    check_java,
+    check_master,
+    check_open_files,
+    check_user,
+    driver_settings,
+    normalize_master,
+)
 from engines.spark.worker import Failure
 
 Item = TypeVar("Item")
@@ -55,6 +63,8 @@ class SparkEngine(MapEngine):
         self._facts: dict[str, str | int] = {"scheduler": self._master}
         if _active_context() is None and not _submitted():
             # Checked now, and not after a million images were listed.
+            check_user()
+            check_open_files()
             check_java()
             check_master(self._master)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -24,6 +26,7 @@ from engines.core.errors import InputError, StageError
 from engines.map_engine import TRIES
 
 _OLDEST_JAVA = 17
+_OPEN_FILES = 400
 _CONNECT_SECONDS = 15
 _STOP_SECONDS = 20
 _OTHER_LINES = re.compile(
@@ -56,6 +59,32 @@ def check_java() -> None:
     if int(version.group(1)) < _OLDEST_JAVA:
         raise InputError(
             f"Spark needs Java {_OLDEST_JAVA} or newer, and {command} is {version.group(1)}", _INSTALL_JAVA
+        )
+
+
+def check_user() -> None:
+    """Raise InputError for a user that the system does not know, as in containers that run as any number.
+
+    Spark's libraries ask Java for the name, and nothing else will do: Hadoop's UserGroupInformation, which logs in
+    by UnixLoginModule.
+    """
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise InputError(
+            f"Spark needs a user with a name, and the system knows none of the number {os.getuid()}",
+            f"Add it (echo 'fruits:x:{os.getuid()}:{os.getgid()}::/tmp:/bin/false' >> /etc/passwd), run as a user of "
+            "the image, or use --engine dask.",
+        ) from None
+
+
+def check_open_files() -> None:
+    """Raise InputError unless a process may have as many files open as a Spark driver has: its libraries are 300."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # Java raises its own limit up to this
+    if most != resource.RLIM_INFINITY and most < _OPEN_FILES:
+        raise InputError(
+            f"Spark needs some {_OPEN_FILES} open files, and a process here may have {most} (ulimit -Hn)",
+            "Raise it (ulimit -n 4096, or --ulimit nofile=4096 of the container), or use --engine dask.",
         )
 
 

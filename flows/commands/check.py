@@ -46,9 +46,8 @@ def check(settings: CheckSettings, table: EmrTable, shown: CheckOutput) -> None:
     if shown.as_json:
         sys.stdout.write(json.dumps(done.quality.to_json(), indent=1, ensure_ascii=False) + "\n")
     else:
-        from rich.console import Console
-
+        from flows.views.console import console
         from flows.views.quality import panel
 
-        Console(highlight=False).print(panel(settings.output, done.quality, done.former))
+        console().print(panel(settings.output, done.quality, done.former))
     quality.check_accuracy(done.quality, settings.min_accuracy)

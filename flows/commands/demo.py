@@ -43,18 +43,19 @@ def demo(
 
 def weights_or_random() -> str:
     """`imagenet`, or `random` where ImageNet's weights cannot be had; says so."""
-    from rich.console import Console
+    from rich.text import Text
 
     from engines.core.errors import DownloadError
     from engines.core.networks.prepare import prepare_model
     from flows.checks import cache_folder
+    from flows.views.console import console
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with console.status("preparing MobileNetV2 with ImageNet weights (once, about half a minute)"):
+    terminal = console(stderr=True, soft_wrap=True)
+    with terminal.status("preparing MobileNetV2 with ImageNet weights (once, about half a minute)"):
         try:
             prepare_model("imagenet", "litert", cache_folder())
         except DownloadError as error:
-            console.print(f"[yellow]{error.message}[/]")
-            console.print("It goes on with random weights: the chain is the same, the features mean nothing.")
+            terminal.print(Text(error.message, style="yellow"))
+            terminal.print("It goes on with random weights: the chain is the same, the features mean nothing.")
             return "random"
     return "imagenet"

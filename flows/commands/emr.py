@@ -114,7 +114,7 @@ def _line(job: JobStatus) -> str:
 
 
 def _print(text: str) -> None:
-    from rich.console import Console
-    from rich.text import Text
 
-    Console(highlight=False).print(Text(text), soft_wrap=True)
+    from flows.views.console import console
+
+    console(soft_wrap=True).print(text)

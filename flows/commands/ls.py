@@ -22,14 +22,13 @@ def ls(settings: LsSettings) -> None:
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from engines.core.index.labelling import check_labelling
     from engines.core.index.overview import look_at
     from engines.core.sources import open_source
     from engines.core.storage import normalize_location
     from flows.checks import check_counts, check_metadata
     from flows.credentials import use_block
+    from flows.views.console import console
     from flows.views.overview import overview_of
 
     check_counts(settings)
@@ -42,4 +41,4 @@ def ls(settings: LsSettings) -> None:
     if settings.as_json:
         typer.echo(json.dumps(asdict(found), indent=1, ensure_ascii=False))
     else:
-        Console(highlight=False).print(overview_of(found))
+        console().print(overview_of(found))

@@ -40,9 +40,9 @@ def show(comparison: Comparison, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False))
     else:
-        from rich.console import Console
+        from flows.views.console import console
 
-        Console(highlight=False).print(report(comparison))
+        console().print(report(comparison))
     if comparison.verdict == "different":
         raise typer.Exit(1)
 

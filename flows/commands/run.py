@@ -51,10 +51,10 @@ def run_in_terminal(
     use_credentials(settings)
     # Before anything heavy is imported: most mistakes show here, at once.
     settings = check_settings(settings)
-    from rich.console import Console
     from rich.text import Text
 
     from flows.outcome import NOTHING_TO_DO
+    from flows.views.console import console
     from flows.views.summary import summary
 
     # Python's default ends the process without its exit handlers, and workers would stay behind.
@@ -62,10 +62,10 @@ def run_in_terminal(
     # Engines ask this logger whether to show what the cluster they start writes.
     logging.getLogger("engines").setLevel(logging.INFO if verbose else logging.WARNING)
     done = _flow_run(settings, verbose=verbose) if under_prefect else _plain_run(settings, verbose=verbose)
-    console = Console(highlight=False)
+    terminal = console()
     if done.unchanged:
-        console.print(Text(f"{NOTHING_TO_DO}."))
-    console.print(summary(settings.output, done.record))
+        terminal.print(Text(f"{NOTHING_TO_DO}."))
+    terminal.print(summary(settings.output, done.record))
 
 
 def _plain_run(settings: RunSettings, *, verbose: bool) -> Outcome:

@@ -26,11 +26,10 @@ def sample(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal photos.", min=0)] = 0,
 ) -> None:
     """Write made-up fruit photos: DIR/CLASS/*.jpg, 100 x 100 pixels, 90,483 of them in about two minutes on 2 cores."""
-    from rich.console import Console
-
     from engines.core.errors import InputError
     from engines.core.storage import is_folder, normalize_location
     from flows.views import terminal
+    from flows.views.console import console
 
     folder = normalize_location(folder)
     if not is_folder(folder):
@@ -45,7 +44,7 @@ def sample(
 
         for done in _write_photos(folder, images, classes, seed):
             listener(Progress("sample", done, images))
-    Console(highlight=False).print(f"{images:,} photos of {classes:,} classes in {folder}", soft_wrap=True)
+    console(soft_wrap=True).print(f"{images:,} photos of {classes:,} classes in {folder}")
 
 
 def _make_class_folders(folder: str, classes: int) -> None:

@@ -16,11 +16,10 @@ def register(app: typer.Typer) -> None:
 @as_command(ShowSettings)
 def show(settings: ShowSettings) -> None:
     """Show what is published in OUTPUT, and where."""
-    from rich.console import Console
-
     from engines.core.output import read_record
     from engines.core.storage import normalize_location
+    from flows.views.console import console
     from flows.views.summary import summary
 
     location = normalize_location(settings.output)
-    Console(highlight=False).print(summary(location, read_record(location)))
+    console().print(summary(location, read_record(location)))

@@ -41,9 +41,9 @@ def similar(settings: SimilarSettings) -> None:
     if settings.as_json:
         typer.echo(json.dumps({"path": photo.entry.path, **as_json(found)}, indent=1, ensure_ascii=False))
     else:
-        from rich.console import Console
+        from flows.views.console import console
 
-        Console(highlight=False).print(report(found))
+        console().print(report(found))
 
 
 def as_json(found: Similar) -> dict[str, object]:

@@ -75,8 +75,8 @@ def _toml(file: str, *table: str) -> str | None:
 
 
 def _profile() -> str | None:
-    home = Path(os.environ.get("PREFECT_HOME") or Path("~", ".prefect")).expanduser()
-    path = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").expanduser()
+    home = os.environ.get("PREFECT_HOME") or os.path.join("~", ".prefect")
+    path = Path(os.path.expanduser(os.environ.get("PREFECT_PROFILES_PATH") or os.path.join(home, "profiles.toml")))
     if not path.is_file():
         return None
     values = _read(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +18,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from engines.base import Progress
+from flows.views.console import console
 from flows.views.progress import Listener
 
 
@@ -53,7 +53,7 @@ def progress_bar(waiting: str = "") -> Iterator[Listener]:
         _RateColumn(),
         TimeRemainingColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
     )
     tasks: dict[str, TaskID] = {}
     with bars:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,6 +30,8 @@ _CALIBRATION = 2
 
 _LOGGER = logging.getLogger("fruits.model")
 
+_KERAS_WEIGHTS = "model.weights.h5"
+_SAVE_AS = "Use Keras weights without head, as saved by save_weights(FILE.weights.h5) or save(FILE.keras)."
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, version 3.0, II.A
 
 
@@ -61,17 +64,22 @@ def prepare_model(weights: str, runtime: str, cache: Path, network: str = DEFAUL
 
 
 def check_weights_file(weights: str) -> str:
-    """The name of a file of weights. Raises InputError for one that is missing or not HDF5."""
+    """The name of a file of weights. Raises InputError for one that is missing, and neither HDF5 nor a Keras archive.
+
+    Of a Keras archive (`.keras`) its weights alone are read: what it says of a model is not, and runs no code.
+    """
     path = Path(weights)
     if not path.is_file():
         raise InputError(
             f"the weights file {weights} does not exist", "Give imagenet, random, or a file: --weights FILE."
         )
+    if path.suffix == ".keras":
+        if not zipfile.is_zipfile(path) or _KERAS_WEIGHTS not in zipfile.ZipFile(path).namelist():
+            raise InputError(f"{weights} is not a Keras archive", _SAVE_AS)
+        return path.name
     with path.open("rb") as file:
         if file.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
-            raise InputError(
-                f"{weights} is not an HDF5 file", "Use Keras weights without head, as saved by save_weights(FILE.h5)."
-            )
+            raise InputError(f"{weights} is not an HDF5 file", _SAVE_AS)
     return path.name
 
 
