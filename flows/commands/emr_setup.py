@@ -256,7 +256,6 @@ def _confirm(text: str, *, yes: bool) -> None:
 
 
 def _say(text: str) -> None:
-    from rich.console import Console
-    from rich.text import Text
+    from flows.views.console import console
 
-    Console(highlight=False).print(Text(text), soft_wrap=True)
+    console(soft_wrap=True).print(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import multiprocessing
 import os
 import signal
@@ -12,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from engines.core.contracts import check_locations
 from engines.core.errors import InputError, StageError, TransientError
 from engines.core.storage import lease, normalize_location
 from engines.core.storage.objects import ObjectStorage
+from engines.core.storage.process_identity import process_identity
 
 
 def test_a_second_run_is_refused_and_told_who_is_writing(tmp_path: Path) -> None:
@@ -31,6 +35,62 @@ def test_a_run_that_is_done_lets_go_and_leaves_nothing(tmp_path: Path) -> None:
         with lease.exclusive(str(tmp_path), "a run") as held:
             held.check()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def _without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(lease.fcntl, "flock", refused)
+
+
+@pytest.mark.usefixtures("_without_locks")
+class TestAFileSystemWithoutLocks:
+    def test_a_second_run_is_refused_and_told_who_is_writing(self, tmp_path: Path) -> None:
+        with (
+            lease.exclusive(str(tmp_path), "photos · dask"),
+            pytest.raises(InputError, match=f"photos · dask .*process {os.getpid()}") as error,
+            lease.exclusive(str(tmp_path), "another"),
+        ):
+            pytest.fail("two runs hold the lease")
+        assert "remove" not in error.value.hint
+
+    def test_a_run_that_is_done_lets_go_and_leaves_nothing(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            with lease.exclusive(str(tmp_path), "a run") as held:
+                held.check()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_run_of_this_machine_that_is_gone_is_not_waited_for(self, tmp_path: Path) -> None:
+        boot, number, _ = process_identity().split()
+        (tmp_path / ".writing").write_text(json.dumps({"process": f"{boot} {number} 1"}))
+        with lease.exclusive(str(tmp_path), "a run") as held:
+            held.check()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_run_of_another_machine_is_named_with_what_to_do_if_it_is_gone(self, tmp_path: Path) -> None:
+        about = {"holder": "a run", "host": "elsewhere", "pid": 1, "since": "noon", "process": "another/boot 1 1"}
+        (tmp_path / ".writing").write_text(json.dumps(about))
+        with (
+            pytest.raises(InputError, match=r"a run \(elsewhere") as error,
+            lease.exclusive(str(tmp_path), "another"),
+        ):
+            pytest.fail("two runs hold the lease")
+        assert f"remove {tmp_path}/.writing" in error.value.hint
+
+
+def test_a_file_system_that_cannot_replace_files_is_said_before_anything_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(InputError, match="files there cannot be replaced: Operation not supported") as error:
+        check_locations(str(tmp_path), str(tmp_path.parent / "output"))
+    assert "s3://" in error.value.hint
+    assert list(tmp_path.parent.glob(".write-check*")) == []
 
 
 def test_outputs_do_not_mind_each_other(tmp_path: Path) -> None:

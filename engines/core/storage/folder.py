@@ -96,10 +96,7 @@ class FolderStorage(Storage):
             # A dot in front hides an unfinished file (after a crash) from every reader of parquet folders.
             temporary = os.path.join(folder, f".unfinished-{uuid.uuid4().hex}")
             try:
-                with open(temporary, "xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _write_synced(temporary, content)
                 os.replace(temporary, path)
             except BaseException:
                 with contextlib.suppress(FileNotFoundError):
@@ -131,12 +128,18 @@ class FolderStorage(Storage):
         existing = self.url
         while not os.path.lexists(existing):
             existing = os.path.dirname(existing)
+        what = ""
         try:
-            with tempfile.TemporaryFile(dir=existing):
-                pass
+            with tempfile.TemporaryDirectory(dir=existing, prefix=".write-check-") as folder:
+                first, second = os.path.join(folder, "1"), os.path.join(folder, "2")
+                for path in (first, second):
+                    _write_synced(path, b"")
+                what = "files there cannot be replaced: "
+                os.replace(first, second)
         except OSError as error:
             raise InputError(
-                f"the output {self.url} cannot be written: {error.strerror or error}", f"Check {existing}."
+                f"the output {self.url} cannot be written: {what}{error.strerror or error}",
+                "Use a folder on a disk, or the object store's own URL (s3://)." if what else f"Check {existing}.",
             ) from error
 
 
@@ -193,6 +196,13 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
         if error.errno in (errno.ELOOP, *_NO_PERMISSION):  # a link that comes back to itself, or into what is closed
             return False
         raise
+
+
+def _write_synced(path: str, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _from_os_error(error: OSError, path: str) -> StorageError:

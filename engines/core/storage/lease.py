@@ -1,14 +1,16 @@
 """One run at a time writes into an output: the lease a run holds on it, with or without a Prefect server.
 
-A folder is locked by the kernel (`flock`), which lets go the moment the process is gone, however it went. An object
-store has no locks, so there the lease is an object that its holder renews; every change of it is conditional on the
-version that was read (S3's If-None-Match and If-Match), so of two that want it one gets it. A holder that gives no sign
-of life for `LIFE_SECONDS` has lost it. Only durations on one clock are compared, never the clocks of two machines.
+A folder is locked by the kernel (`flock`), which lets go the moment the process is gone, however it went; where the
+file system has no locks, by a file that only one can make. An object store has no locks either, so there the lease is
+an object that its holder renews; every change of it is conditional on the version that was read (S3's If-None-Match
+and If-Match), so of two that want it one gets it. A holder that gives no sign of life for `LIFE_SECONDS` has lost it.
+Only durations on one clock are compared, never the clocks of two machines.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -37,7 +39,11 @@ _LOGGER = logging.getLogger("fruits.run")
 """Lines of the run itself, for whoever watches it."""
 
 _FILE = ".lock"
+_FILE_FOR_LOCK = ".writing"
 _OBJECT = "lease.json"
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What file systems answer that have no locks: some NFS, Lustre and FUSE."""
 
 
 class Lease:
@@ -90,6 +96,13 @@ def _locked_folder(folder: str, about: About) -> Iterator[None]:
             content = os.read(descriptor, 4096)
             os.close(descriptor)
             raise _busy(folder, content) from None
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in _NO_LOCKS:
+                raise
+            with _file_for_lock(folder, about):
+                yield
+            return
         except BaseException:
             os.close(descriptor)
             raise
@@ -103,6 +116,50 @@ def _locked_folder(folder: str, about: About) -> Iterator[None]:
     finally:
         os.unlink(path)
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _file_for_lock(folder: str, about: About) -> Iterator[None]:
+    """Where the file system has no locks, a file that only one can make. Nobody removes it for a run that was killed,
+    but the next one on the same machine.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, _FILE))  # the one that could not be locked
+    path = os.path.join(folder, _FILE_FOR_LOCK)
+    content = json.dumps(about).encode()
+    while True:
+        try:
+            with open(path, "xb") as file:
+                file.write(content)
+            break
+        except FileExistsError:
+            _remove_if_ended(folder, path)
+    try:
+        yield
+    finally:
+        os.unlink(path)
+
+
+def _remove_if_ended(folder: str, path: str) -> None:
+    """Remove the file of a run that is gone. Raises InputError for one that may still be there."""
+    aside = f"{path}-{uuid.uuid4().hex}"
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        ended = has_ended(str(_known(content).get("process", "")))
+        if ended:
+            os.rename(path, aside)
+            with open(aside, "rb") as file:
+                if file.read() != content:  # another run was quicker, and this is its file
+                    os.rename(aside, path)
+                    raise _busy(folder, content)
+            os.unlink(aside)
+            return
+    except FileNotFoundError:
+        return  # it has just gone
+    busy = _busy(folder, content)
+    hint = busy.hint if ended is False else f"{busy.hint} If it is gone, which cannot be seen from here, remove {path}."
+    raise InputError(busy.message, hint)
 
 
 def _is_same_file(descriptor: int, path: str) -> bool:
