@@ -19,7 +19,7 @@ from engines.published import FittedModel, load_model
 from engines.published.rows import read_rows, similar
 from engines.published.writers import numbers
 from flows.serving.answers import Collection, Features, NeighbourPhoto, SimilarPhotos, VoteOfLabels
-from flows.serving.map import Plane
+from flows.serving.map import open_plane
 
 _LOGGER = logging.getLogger("fruits.serve")
 
@@ -43,7 +43,7 @@ class Published:
         self._source = open_source(model.record.source)
         self._max_upload = max_upload
         self._picture = functools.lru_cache(_PICTURES_KEPT)(self._read_picture)
-        self.plane = Plane(self._rows)
+        self.plane = open_plane(model.output, model.record, self._rows)
 
     @classmethod
     def open(cls, output: str, arithmetic: str, max_upload: int) -> Published:

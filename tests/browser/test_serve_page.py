@@ -198,3 +198,15 @@ def test_made_up_weights_are_named(
     plain = json.loads((tmp_path / "output" / "run.json").read_text())
     assert plain["model"]["weights"] == "random"
     expect(open_page(serve(tmp_path / "output")).locator("#untrained")).to_be_visible()
+
+
+def test_a_checked_output_is_served_with_its_map(
+    open_page: OpenPage, serve: Serve, model: Model, tmp_path: Path, source: Path
+) -> None:
+    publish_run(source, tmp_path / "output", model, components=16)
+    subprocess.run([FRUITS, "check", str(tmp_path / "output"), "--workers", "1"], check=True, capture_output=True)
+    page = open_page(serve(tmp_path / "output"))
+    expect(page.locator("#map-kind")).to_have_text("neighbours stay neighbours (t-SNE), 120 photos")
+    choose(page, next(source.rglob("*.jpg")))
+    expect(page.locator("#result")).to_be_visible()
+    wait_until(page, "map.mark !== null && Math.abs(map.mark.x) <= 1")

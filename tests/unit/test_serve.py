@@ -16,15 +16,19 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from engines.core import tables
 from engines.core.output import read_record
 from engines.published import load_model
 from engines.published.rows import read_rows, similar
 from flows.serving import limits as limits_module
+from flows.serving.answers import Place
 from flows.serving.app import ServeOptions, create_app
 from flows.serving.collection import PLACEHOLDER, Published
+from flows.serving.map import CheckedMap
 from tests.command_line import GOOD, CommandLine
 
 LIMIT = 1_000_000
@@ -285,3 +289,22 @@ def test_a_missing_extra_is_named(published: Path) -> None:
     assert "needs the package fastapi" in done.stderr
     assert "fruit-features[serve]" in done.stderr
     assert read_record(str(published)).counts.projected == GOOD
+
+
+def test_on_the_map_of_a_check_a_photo_lies_where_its_nearest_do(published: Path) -> None:
+    rows = read_rows(str(published), read_record(str(published)))
+    some = [0, 7, 20, 21, 40]
+    columns = [
+        ["/gone.jpg", *(rows.paths[row].as_py() for row in some)],
+        [""] * 6,
+        np.arange(6, dtype=np.float32) / 8,
+        np.zeros(6, np.float32),
+        np.zeros(6, np.float32),
+        np.zeros(6, np.float32),
+        [[]] * 6,
+    ]
+    plane = CheckedMap(rows, pa.table(columns, schema=tables.LAYOUT))
+    assert plane.points().row == some  # a photo that is no longer published is left out
+    assert plane.place(rows.values[20]) == Place(x=3 / 8, y=0)
+    between = plane.place((rows.values[20] + rows.values[21]) / 2)
+    assert 1 / 8 < between.x < 5 / 8
