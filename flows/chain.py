@@ -18,7 +18,8 @@ from engines import create_engine
 from engines.base import Engine, FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
 from engines.core.contracts import check_featurized, check_projected, check_rejects
 from engines.core.errors import DamagedError, TransientError
-from engines.core.index.catalog import split_named
+from engines.core.index.catalog import read_catalog, split_named
+from engines.core.index.rejected import examples_by_reason, first_rejects
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
 from engines.core.output import RECORD, REPORT, RunRecord, publish
@@ -37,6 +38,10 @@ T = TypeVar("T")
 MOST_REPAIRS = 3
 """How often a run starts its stages again because one of them met a damaged file. Each finds all there is to find; more
 than one round means that files are damaged while it works."""
+
+_REJECTS_LOOKED_AT = 10_000
+_REJECTS_SHOWN = 3
+"""Paths of each reason, in the message of a run that fails for its rejects."""
 
 RETRY_SECONDS = (5, 30)
 """Pauses before a stage that failed of something that may heal is tried again; what was done by then is kept."""
@@ -179,7 +184,13 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
     )
     check_featurized(featurized.listed, featurized.featurized, rejected)
     check_featurized(indexed.listed, featurized.featurized, rejected)
-    check_rejects(featurized.listed, featurized.rejected, settings.max_rejects, output)
+    check_rejects(
+        featurized.listed,
+        featurized.rejected,
+        settings.max_rejects,
+        output,
+        lambda: _examples_of_rejects(output, indexed.catalog, model.fingerprint),
+    )
     if settings.fit_split is None:
         check_enough_images(featurized.featurized, settings.components)
     fitted = call(
@@ -209,6 +220,11 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
     location = call("publish", label, _publish, lease, output, record, clock.timings, unchanged, show)
     message = outcome(featurized, fitted, projected, unchanged=unchanged, mended=mended.files)
     return Outcome(record, location, message, unchanged)
+
+
+def _examples_of_rejects(output: str, catalog: str, fingerprint: str) -> dict[str, list[str]]:
+    rows = first_rejects(output, fingerprint, read_catalog(output, catalog).shards, _REJECTS_LOOKED_AT)
+    return examples_by_reason(rows, _REJECTS_SHOWN)
 
 
 def put_model(settings: RunSettings) -> Model:

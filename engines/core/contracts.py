@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Mapping
 
 from engines.core.errors import ContractError, InputError, RejectsError
 from engines.core.output import REJECTS
@@ -49,14 +50,28 @@ def check_max_rejects(share: float) -> None:
         raise InputError(f"max-rejects cannot be {share:g}", "Give a share from 0 to 1, such as 0.01 for 1 %.")
 
 
-def check_rejects(listed: int, rejected: dict[str, int], max_rejects: float, output: str) -> None:
-    """Raise RejectsError when more than the share `max_rejects` of the images was rejected."""
+def check_rejects(
+    listed: int,
+    rejected: dict[str, int],
+    max_rejects: float,
+    output: str,
+    examples: Callable[[], Mapping[str, list[str]]] = dict,
+) -> None:
+    """Raise RejectsError when more than the share `max_rejects` of the images was rejected.
+
+    `examples`: asked then for the paths of some of them, by reason.
+    """
     total = sum(rejected.values())
     # A quotient on both sides: `max_rejects * listed` may be rounded to just below the number that is allowed.
     if listed and total / listed > max_rejects:
-        reasons = ", ".join(f"{count:,} {reason} ({REASONS[reason]})" for reason, count in rejected.items())
+        paths = examples()
+        reasons = "; ".join(
+            f"{count:,} {reason} ({REASONS[reason]})"
+            + (f", such as {', '.join(paths[reason])}" if paths.get(reason) else "")
+            for reason, count in rejected.items()
+        )
         raise RejectsError(
             f"{total:,} of {listed:,} images were rejected, more than the {max_rejects:.2%} allowed: {reasons}",
-            f"Their paths are in {output}/{REJECTS}/. The features of the others are kept: mend or remove the files, "
+            f"All paths are in {output}/{REJECTS}/. The features of the others are kept: mend or remove the files, "
             f"or go on as they are with --max-rejects {min(1.0, math.ceil(total / listed * 10_000) / 10_000):g}.",
         )

@@ -59,12 +59,7 @@ def features_key(fingerprint: str, shard: str) -> str:
 
 def rejects_key(fingerprint: str, shard: str) -> str:
     """The rejects of a shard, if it has any."""
-    return f"{rejects_prefix(fingerprint)}{shard}.parquet"
-
-
-def rejects_prefix(fingerprint: str) -> str:
-    """What the keys of all rejects of a model begin with."""
-    return f"{REJECTS}/{fingerprint}-"
+    return f"{REJECTS}/{fingerprint}-{shard}.parquet"
 
 
 def network_key(fingerprint: str) -> str:

@@ -52,6 +52,8 @@ def parity_check(settings: ParityCheckSettings) -> None:
                         components=settings.components,
                         weights=settings.weights,
                         glob=settings.glob,
+                        exclude=settings.exclude,
+                        hidden=settings.hidden,
                         images=settings.images,
                         shard_size=settings.shard_size,
                         workers=settings.workers,

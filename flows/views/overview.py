@@ -28,20 +28,20 @@ def overview_of(found: Overview) -> RenderableType:
         facts.add_row("splits", f"{len(found.splits):,}", Text(_counts(found.splits, unnamed="(no split)")))
     facts.add_row("labels", f"{len(found.labels):,}", "")
     for reason, count, text in left_out_rows(found.left_out):
-        facts.add_row(reason, count, text)
+        facts.add_row(reason, count, Text(text))
     lines: list[RenderableType] = [Text(found.source, style="bold"), facts, Text(""), _labels(found)]
     lines += [Text(remark, style="yellow") for remark in found.remarks]
     return Group(*lines)
 
 
-def left_out_rows(left_out: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, str, Text]]:
+def left_out_rows(left_out: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, str, str]]:
     """A row for all files that are left out, and one for each reason: a heading, the count, and which they are."""
     if left_out:
-        yield "left out", f"{sum(sum(names.values()) for names in left_out.values()):,}", Text("")
+        yield "left out", f"{sum(sum(names.values()) for names in left_out.values()):,}", ""
     for reason, names in left_out.items():
         dot = "." if reason in ("not_decoded", "not_matched", "no_photo") else ""
         shown = {(f"{dot}{name}" if name else "(no ending)"): count for name, count in names.items()}
-        yield f"  {reason}", f"{sum(names.values()):,}", Text(f"{WHY_LEFT_OUT[reason]}: {_counts(shown)}")
+        yield f"  {reason}", f"{sum(names.values()):,}", f"{WHY_LEFT_OUT[reason]}: {_counts(shown)}"
 
 
 def _labels(found: Overview) -> RenderableType:

@@ -23,8 +23,9 @@ from engines.base import Progress
 from engines.core.output import REPORT, Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, open_storage
+from flows.views.overview import left_out_rows
 from flows.views.progress import Listener, tell, throttled
-from flows.views.summary import arithmetic_remarks, model_line
+from flows.views.summary import arithmetic_remarks, fitted_to, model_line
 
 _UNITS = {"fit_pca": "groups of shards", "neighbours": "questions"}
 _SHOWN = {"fit_pca": "fit PCA", "neighbours": "nearest images"}
@@ -99,6 +100,8 @@ def summary_markdown(output: str, record: RunRecord, *, unchanged: bool = False)
         "| images | count | |",
         "|:--|--:|:--|",
         f"| listed | {counts.listed:,} | of {counts.labels:,} classes |",
+        *(f"| – {split or '(no split)'} | {images:,} | |" for split, images in record.splits.items()),
+        *(f"| {heading} | {count} | {which} |" for heading, count, which in left_out_rows(record.left_out or {})),
         f"| featurized | {counts.featurized:,} | {_reused(counts)} |",
         f"| rejected | {counts.rejected:,} | |",
         *(f"| – {reason} | {count:,} | {REASONS[reason]} |" for reason, count in record.rejected_by_reason.items()),
@@ -106,7 +109,7 @@ def summary_markdown(output: str, record: RunRecord, *, unchanged: bool = False)
         "",
         "| variance | |",
         "|:--|--:|",
-        f"| explained by {record.components:,} components | {record.explained_variance:.2%} |",
+        f"| explained by {record.components:,} components | {record.explained_variance:.2%}{fitted_to(record)} |",
         f"| components for 95 % | {record.components_for_95:,} |",
         "",
         f"**Cost** {_cost(record)}",
@@ -115,6 +118,7 @@ def summary_markdown(output: str, record: RunRecord, *, unchanged: bool = False)
         f"**Results** `{storage.uri(record.results)}`  ",
         f"**Model** {model_line(record)}  ",
         f"**Engine** {record.engine}",
+        *(f"\n**Photos** {remark}" for remark in record.remarks),
         *(f"\n**Arithmetic** {remark}" for remark in arithmetic_remarks(record)),
     ]
     return "\n".join(lines)

@@ -12,24 +12,18 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from engines.core.output import (
-    REJECTS,
-    REPORT,
-    RunRecord,
-    check_folder,
-    issues_key,
-    layout_key,
-    rejects_prefix,
-    spectrum_key,
-)
-from engines.core.proof.reading import read_table
+from engines.core.index.catalog import Catalog
+from engines.core.index.rejected import first_rejects
+from engines.core.output import REPORT, RunRecord, check_folder, issues_key, layout_key, spectrum_key
+from engines.core.proof.reading import read_json, read_table
 from engines.core.proof.seal import blank_seal, seal
 from engines.core.quality.figures import ISSUES, Quality
 from engines.core.rejects import REASONS
 from engines.core.storage import Storage, open_storage
+from flows.views.overview import left_out_rows
 from flows.views.quality import share, space_rows, split_rows
 from flows.views.report_photos import Photos, as_data, photos_of_check, photos_of_run, pictures_of
-from flows.views.summary import arithmetic_remarks
+from flows.views.summary import arithmetic_remarks, fitted_to
 
 _REJECTS_SHOWN = 50
 _ISSUES_SHOWN = 12
@@ -75,6 +69,8 @@ def write_report(output: str, record: RunRecord, quality: Quality | None = None)
         parameters=_parameters(record),
         finished=_moment(record.finished),
         remarks=arithmetic_remarks(record),
+        fitted_to=fitted_to(record),
+        left_out=list(left_out_rows(record.left_out or {})),
         output=storage.url,
         reasons=REASONS,
         rejects=_rejects(storage, record),
@@ -168,13 +164,8 @@ def _issues(storage: Storage, key: str, quality: Quality, photos: Photos) -> lis
 
 
 def _rejects(storage: Storage, record: RunRecord) -> list[dict[str, str]]:
-    """The first rejected images of this run's model."""
+    """The first rejected images of this run."""
     if not record.counts.rejected:
         return []
-    rows: list[dict[str, str]] = []
-    for item in storage.list(REJECTS):
-        if item.key.startswith(rejects_prefix(record.model.fingerprint)):
-            rows += read_table(storage, item.key).to_pylist()
-            if len(rows) >= _REJECTS_SHOWN:
-                break
-    return rows[:_REJECTS_SHOWN]
+    shards = Catalog.from_json(read_json(storage, record.catalog)).shards
+    return first_rejects(storage.url, record.model.fingerprint, shards, _REJECTS_SHOWN)

@@ -27,13 +27,14 @@ def summary(output: str, record: RunRecord) -> RenderableType:
     for split, images in record.splits.items():
         facts.add_row(f"  {split or '(no split)'}", f"{images:,}", "")
     for reason, number, text in left_out_rows(record.left_out or _unexplained(counts)):
-        facts.add_row(reason, number, text)
+        facts.add_row(reason, number, Text(text))
     facts.add_row("featurized", f"{counts.featurized:,}", f"{counts.reused:,} images done by a former run")
     facts.add_row("rejected", f"{counts.rejected:,}", "")
     for reason, count in record.rejected_by_reason.items():
         facts.add_row(f"  {reason}", f"{count:,}", REASONS[reason])
     facts.add_row("projected", f"{counts.projected:,}", "")
-    facts.add_row("components", f"{record.components:,}", f"explain {record.explained_variance:.2%} of the variance")
+    explain = f"explain {record.explained_variance:.2%} of the variance{fitted_to(record)}"
+    facts.add_row("components", f"{record.components:,}", explain)
     facts.add_row("for 95 %", f"{record.components_for_95:,}", "components would be needed")
     stages = Table.grid(padding=(0, 3))
     stages.add_column(style="dim")
@@ -70,6 +71,12 @@ def _unexplained(counts: Counts) -> dict[str, dict[str, int]]:
 def _rate(stage: str, seconds: float, counts: Counts) -> str:
     fresh = counts.listed - counts.reused
     return f"{fresh / seconds:,.0f} images a second" if stage == "featurize" and fresh and seconds else ""
+
+
+def fitted_to(record: RunRecord) -> str:
+    """Of which photos the variance is, if not of all."""
+    split = record.parameters.get("fit_split")
+    return f" of {split}" if split else ""
 
 
 def model_line(record: RunRecord) -> str:

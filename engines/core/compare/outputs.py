@@ -97,10 +97,15 @@ class _Output:
         fingerprint = self.record.model.fingerprint
         return self._rows([features_key(fingerprint, shard.id) for shard in self.catalog.shards], "features")
 
-    def results(self) -> Iterator[Rows]:
-        return self._rows([part.key for part in self.record.parts], "pcaFeatures")
+    def results(self, described: list[str]) -> Iterator[Rows]:
+        return self._rows([part.key for part in self.record.parts], "pcaFeatures", described)
 
-    def _rows(self, keys: list[str], column: str) -> Iterator[Rows]:
+    @property
+    def described(self) -> list[str]:
+        """The columns of the results that say something of the photos besides their label."""
+        return (["split"] if self.catalog.labelling.has_splits else []) + self.catalog.columns
+
+    def _rows(self, keys: list[str], column: str, described: list[str] | None = None) -> Iterator[Rows]:
         """The rows of these files, which are in the order of their images."""
         storage, source = open_storage(self.location), open_source(self.record.source)
         last = ""
@@ -109,7 +114,7 @@ class _Output:
                 raise table
             rows = Rows(
                 [source.key(path) for path in table["path"].to_pylist()],
-                table["label"].to_pylist(),
+                table.select(["label", *described]).to_pylist() if described else table["label"].to_pylist(),
                 tables.to_matrix(table[column]),
             )
             for key in rows.keys:
@@ -132,10 +137,10 @@ class _Output:
 def compare(location_a: str, location_b: str) -> Comparison:
     """Compare what is published at two locations.
 
-    `identical`: the same images, labels, and bits of every feature, loading and result. `equal within tolerance`: the
-    same images and labels, features within FEATURE_TOLERANCE, and a PCA and results that differ by no more than the
-    features explain (see `engines.core.compare.pca`) and RESULT_TOLERANCE. Raises InputError when nothing is
-    published at one of them.
+    `identical`: the same images, labels, splits, columns, and bits of every feature, loading and result. `equal within
+    tolerance`: the same images and what is said of them, features within FEATURE_TOLERANCE, and a PCA and results that
+    differ by no more than the features explain (see `engines.core.compare.pca`) and RESULT_TOLERANCE. Raises InputError
+    when nothing is published at one of them.
     """
     a, b = _Output.open(location_a), _Output.open(location_b)
     comparison = _compare(a, b)
@@ -159,9 +164,12 @@ def _compare(a: _Output, b: _Output) -> Comparison:
     pca, rotation = compare_pca(a.pca, b.pca, noise.per_component())
     reasons += pca.reasons
     statistics = _ResultStatistics(rotation, np.sqrt(a.pca.eigenvalues[: len(rotation)]))
-    for left, right in paired(a.results(), b.results(), results):
+    both = [name for name in a.described if name in b.described]
+    if alone := sorted({*a.described, *b.described} - {*both}):
+        reasons.append(f"results: one of them only has the columns {', '.join(alone)}")
+    for left, right in paired(a.results(both), b.results(both), results):
         statistics.add(left, right)
-    reasons += _row_reasons("results", results)
+    reasons += _row_reasons("results", results, both)
     deviations = statistics.deviations - np.array(pca.unexplained_by_rotation)
     if not (deviations <= RESULT_TOLERANCE).all():
         worst = int(deviations.argmax())
@@ -189,8 +197,12 @@ def _other_recipe(a: RunRecord, b: RunRecord) -> list[str]:
     return reasons
 
 
-def _row_reasons(what: str, rows: RowsComparison) -> list[str]:
-    counts = {"images only in A": rows.only_in_a, "images only in B": rows.only_in_b, "other labels": rows.other_labels}
+def _row_reasons(what: str, rows: RowsComparison, described: list[str] | None = None) -> list[str]:
+    counts = {
+        "images only in A": rows.only_in_a,
+        "images only in B": rows.only_in_b,
+        "other labels, splits or columns" if described else "other labels": rows.other_labels,
+    }
     examples = f" (such as {json.dumps(rows.examples[0], ensure_ascii=False)})" if rows.examples else ""
     reasons = [f"{what}: {count:,} {name}{examples}" for name, count in counts.items() if count]
     if not np.isfinite(rows.largest_difference):

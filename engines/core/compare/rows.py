@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,10 +38,10 @@ class RowsComparison:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows in the order of their keys; never empty. `values` is [n, d]."""
+    """Rows in the order of their keys; never empty. `labels`: all that is said of each; `values` is [n, d]."""
 
     keys: list[str]
-    labels: list[str]
+    labels: list[Any]
     values: Float32
 
     def split(self, bound: str) -> tuple[Rows, Rows | None]:

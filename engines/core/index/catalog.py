@@ -123,7 +123,7 @@ def write_catalog(source: str, output: str, selection: Selection, labelling: Lab
     for images in cut_into_shards(photos_of(photos, selection, labeller, left_out), selection.shard_size, key):
         writer.add(images)
     check_not_empty(photos, selection, writer.catalog.listed, left_out)
-    return writer.finish(left_out, labeller.remarks())
+    return writer.finish(left_out, left_out.remarks() + labeller.remarks())
 
 
 class _Writer:

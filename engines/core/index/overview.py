@@ -63,7 +63,7 @@ def look_at(source: str, selection: Selection, labelling: Labelling) -> Overview
         left_out_by_case=left_out.by_case,
         splits=_falling(splits),
         labels_by_split={split: _falling(by_split[split]) for split in _falling(splits)},
-        remarks=labeller.remarks(),
+        remarks=left_out.remarks() + labeller.remarks(),
     )
 
 

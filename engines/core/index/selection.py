@@ -89,6 +89,14 @@ class LeftOut:
             name = "others"
         names[name] = names.get(name, 0) + 1
 
+    def remarks(self) -> list[str]:
+        """What a person should know of it, in sentences."""
+        undecoded = self.reasons.get("not_decoded", {})
+        if not undecoded:
+            return []
+        endings = ", ".join(f".{name}" for name in sorted(undecoded))
+        return [f"{sum(undecoded.values()):,} photos of formats that are not decoded are left out ({endings})."]
+
     def in_order(self) -> dict[str, dict[str, int]]:
         """`reasons` in the order of WHY_LEFT_OUT, the most frequent names first."""
         return {
