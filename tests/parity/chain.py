@@ -26,6 +26,7 @@ from engines.base import (
 )
 from engines.core import tables
 from engines.core.index.catalog import Catalog, Shard, Split
+from engines.core.index.labelling import Labelling
 from engines.core.index.selection import Selection
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model
@@ -85,14 +86,15 @@ def run_chain(
     components: float,
     shard_size: int,
     per_class: int | None = None,
+    labelling: Labelling | None = None,
+    split: str | None = None,
 ) -> Run:
     """All four stages."""
-    indexed = engine.index(
-        IndexRequest(str(source), str(output), Selection(per_class=per_class, shard_size=shard_size))
-    )
+    selection = Selection(per_class=per_class, shard_size=shard_size)
+    indexed = engine.index(IndexRequest(str(source), str(output), selection, labelling or Labelling()))
     publish_model(model, str(output))
     featurized = engine.featurize(FeaturizeRequest(str(source), str(output), indexed.catalog, model.fingerprint))
-    fitted = engine.fit_pca(FitRequest(str(output), indexed.catalog, model.fingerprint, components))
+    fitted = engine.fit_pca(FitRequest(str(output), indexed.catalog, model.fingerprint, components, split))
     projected = engine.project(ProjectRequest(str(output), indexed.catalog, model.fingerprint, fitted.pca))
     return Run(output, fitted, projected, model.fingerprint, indexed, featurized)
 
@@ -141,7 +143,7 @@ def write_features(output: Path, shards: list[np.ndarray]) -> str:
     The first half of each shard is of the split train, the other of test.
     """
     storage = open_storage(str(output))
-    catalog = Catalog("made-up", "/nowhere", Selection())
+    catalog = Catalog("made-up", "/nowhere", Selection(), Labelling(split_depth=1))
     listed: list[dict[str, object]] = []
     storage.write(recipe_key(MADE_UP), json.dumps({"architecture": MOBILENET_V2.architecture}).encode())
     for number, rows in enumerate(shards):
@@ -169,10 +171,10 @@ def write_features(output: Path, shards: list[np.ndarray]) -> str:
     return catalog.version
 
 
-def run_fit(engine: Engine, shards: list[np.ndarray], output: Path, components: float) -> Run:
+def run_fit(engine: Engine, shards: list[np.ndarray], output: Path, components: float, split: str | None = None) -> Run:
     """The two stages behind the network, on the features of `shards`."""
     catalog = write_features(output, shards)
-    fitted = engine.fit_pca(FitRequest(str(output), catalog, MADE_UP, components))
+    fitted = engine.fit_pca(FitRequest(str(output), catalog, MADE_UP, components, split))
     projected = engine.project(ProjectRequest(str(output), catalog, MADE_UP, fitted.pca))
     return Run(output, fitted, projected, MADE_UP)
 

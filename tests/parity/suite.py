@@ -10,6 +10,7 @@ class TestMyEngine(EngineParity):
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ from sklearn.preprocessing import StandardScaler
 from engines.base import Engine
 from engines.core import tables
 from engines.core.errors import InputError
+from engines.core.index.labelling import Labelling
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.reduce.pca import load_pca
 from tests.parity.chain import (
     Run,
+    SequentialEngine,
     bytes_of,
     labelled_features,
     made_up_features,
@@ -215,6 +218,46 @@ class EngineParity:
         )
         assert found == neighbours_reference
         assert len(found) == 5  # among all, in 8 components, in all features, to the training part; moments
+
+    def test_fitted_to_one_split_and_applied_to_all(
+        self, engine: Engine, fit_reference: FitReferences, tmp_path: Path
+    ) -> None:
+        shards = np.split(made_up_features(60), [1, 20, 20, 41])
+        run = run_fit(engine, shards, tmp_path / "output", 10, split="training")
+        alone = fit_reference("train alone", [rows[: (len(rows) + 1) // 2] for rows in shards], 10)
+        assert run.pca("model.npz") == alone.pca("model.npz")
+        assert run.fitted.explained_variance == alone.fitted.explained_variance
+        assert run.projected.projected == 60
+        assert run.results()["split"].to_pylist().count("train") == alone.projected.projected < 60
+
+    def test_other_labels_reach_the_results_and_nothing_is_computed_again(
+        self, engine: Engine, run: Run, images: Images, model: Model, tmp_path: Path
+    ) -> None:
+        outputs = [Path(shutil.copytree(run.output, tmp_path / name)) for name in ("engine", "sequential")]
+        labelling = Labelling("regex", label_regex=r"^.(?P<label>[^/]*)/(?P<split>.)")
+        ours, reference = (
+            run_chain(
+                by,
+                images.source,
+                output,
+                model,
+                components=COMPONENTS,
+                shard_size=SHARD_SIZE,
+                per_class=images.per_class,
+                labelling=labelling,
+            )
+            for by, output in zip((engine, SequentialEngine()), outputs, strict=True)
+        )
+        assert ours.featurized is not None
+        assert ours.featurized.reused == ours.featurized.listed
+        assert ours.fitted.reused
+        assert ours.projected.reused == 0
+        assert bytes_of(ours.output) == bytes_of(reference.output)
+        assert bytes_of(run.output).items() < bytes_of(ours.output).items(), "what was there is as it was"
+        before, after = run.results(), ours.results()
+        assert after["label"].to_pylist() == [label[1:] for label in before["label"].to_pylist()]
+        assert after["split"].to_pylist() == [path.rsplit("/", 1)[1][0] for path in before["path"].to_pylist()]
+        assert after["pcaFeatures"].equals(before["pcaFeatures"])
 
     def test_schema_and_metadata_of_every_table(self, odd_run: Run, odd_reference: Run) -> None:
         seen = set()

@@ -77,8 +77,9 @@ def test_too_many_rejects_fail_after_featurize_and_the_suggested_share_goes_on(
     output = tmp_path / "output"
     outcome = plain_fruits.run(source, output, weights)
     outcome.assert_refused("3 of 63 images were rejected, more than the 1.00% allowed", "rejects/", code=1)
-    for reason in ("1 empty (the file has no bytes)", "1 not_an_image", "1 truncated"):
-        assert reason in outcome.errors
+    for reason, file in (("empty", "empty.jpg"), ("not_an_image", "text.jpg"), ("truncated", "half.jpg")):
+        (path,) = source.rglob(file)
+        assert re.search(rf"1 {reason} \(.+?\), such as {re.escape(str(path))}", outcome.errors)
     assert not (output / "run.json").exists()
     kept = bytes_of(output / "features")
     assert kept

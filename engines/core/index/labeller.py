@@ -82,8 +82,10 @@ class Labeller:
         Raises InputError when there are photos, and not one of them has a row or a label.
         """
         labelling, remarks = self.labelling, []
+        of_all = f"of the {self._photos:,} photos"
         if self._metadata is not None:
             unmet, examples = self._metadata.unmet()
+            rows = self._metadata.table.num_rows
             if self._photos and self._without_row.count == self._photos:
                 raise InputError(
                     f"no photo has a row in the metadata: photos are such as {self._without_row}, "
@@ -92,9 +94,13 @@ class Labeller:
                     + (", with --metadata to the source." if labelling.metadata else "."),
                 )
             if unmet:
-                remarks.append(f"{unmet:,} rows of the metadata are of no file, such as {', '.join(examples)}.")
+                remarks.append(
+                    f"{unmet:,} of the {rows:,} rows of the metadata are of no file, such as {', '.join(examples)}."
+                )
             if self._without_row.count:
-                remarks.append(f"{self._without_row.count:,} photos have no row in the metadata: {self._without_row}.")
+                remarks.append(
+                    f"{self._without_row.count:,} {of_all} have no row in the metadata: {self._without_row}."
+                )
         if self._photos and self._without_label.count == self._photos:
             raise InputError(
                 f"no photo has a label by --labels {labelling.labels}: photos are such as {self._without_label}",
@@ -103,7 +109,7 @@ class Labeller:
                 else "Look at them with fruits ls SOURCE.",
             )
         if self._without_label.count > self._without_row.count:
-            remarks.append(f"{self._without_label.count:,} photos have no label: {self._without_label}.")
+            remarks.append(f"{self._without_label.count:,} {of_all} have no label: {self._without_label}.")
         return remarks
 
     def _columns(self) -> Mapping[str, pa.DataType]:

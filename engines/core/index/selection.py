@@ -91,11 +91,9 @@ class LeftOut:
 
     def remarks(self) -> list[str]:
         """What a person should know of it, in sentences."""
-        undecoded = self.reasons.get("not_decoded", {})
-        if not undecoded:
-            return []
-        endings = ", ".join(f".{name}" for name in sorted(undecoded))
-        return [f"{sum(undecoded.values()):,} photos of formats that are not decoded are left out ({endings})."]
+        undecoded = self.in_order().get("not_decoded", {})
+        endings = ", ".join(f"{count:,} .{name}" for name, count in undecoded.items())
+        return [f"Photos of formats that are not decoded are left out: {endings}."] if undecoded else []
 
     def in_order(self) -> dict[str, dict[str, int]]:
         """`reasons` in the order of WHY_LEFT_OUT, the most frequent names first."""
