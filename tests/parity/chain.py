@@ -137,13 +137,13 @@ def run_neighbours(engine: Engine, run: Run) -> dict[str, str]:
 MADE_UP = "0123456789abcdef"
 
 
-def write_features(output: Path, shards: list[np.ndarray]) -> str:
+def write_features(output: Path, shards: list[np.ndarray], *, splits: bool = False) -> str:
     """Features that no network made: a catalog of `shards` and their files. Returns the catalog's version.
 
-    The first half of each shard is of the split train, the other of test.
+    With `splits`, every second image is of the split train, the others of test.
     """
     storage = open_storage(str(output))
-    catalog = Catalog("made-up", "/nowhere", Selection(), Labelling(split_depth=1))
+    catalog = Catalog("made-up", "/nowhere", Selection(), Labelling(split_depth=1 if splits else None))
     listed: list[dict[str, object]] = []
     storage.write(recipe_key(MADE_UP), json.dumps({"architecture": MOBILENET_V2.architecture}).encode())
     for number, rows in enumerate(shards):
@@ -159,21 +159,20 @@ def write_features(output: Path, shards: list[np.ndarray]) -> str:
         storage.write(features_key(MADE_UP, shard), content)
         catalog.shards.append(Shard(shard, "catalog/part.parquet", len(listed), len(rows)))
         catalog.listed += len(rows)
-        for row, path in enumerate(paths):
-            split = "train" if row < (len(rows) + 1) // 2 else "test"
+        for path in paths:
+            split = "test" if len(listed) % 2 else "train"
             listed.append({"path": path, "label": "label", "size": 0, "version": "", "shard": shard, "split": split})
-    schema = tables.catalog_rows(own_labels=False, splits=True, columns=[])
+    schema = tables.catalog_rows(own_labels=False, splits=splits, columns=[])
     storage.write("catalog/part.parquet", tables.to_parquet(pa.Table.from_pylist(listed, schema)))
-    for name in ("train", "test"):
-        images = sum(row["split"] == name for row in listed)
-        catalog.splits[name] = Split(images, f"half of each: {name}")
+    for name in ("train", "test") if splits else ():
+        catalog.splits[name] = Split(sum(row["split"] == name for row in listed), f"made up: {name}")
     storage.write(catalog.key, catalog.dump())
     return catalog.version
 
 
 def run_fit(engine: Engine, shards: list[np.ndarray], output: Path, components: float, split: str | None = None) -> Run:
     """The two stages behind the network, on the features of `shards`."""
-    catalog = write_features(output, shards)
+    catalog = write_features(output, shards, splits=split is not None)
     fitted = engine.fit_pca(FitRequest(str(output), catalog, MADE_UP, components, split))
     projected = engine.project(ProjectRequest(str(output), catalog, MADE_UP, fitted.pca))
     return Run(output, fitted, projected, MADE_UP)

@@ -30,9 +30,10 @@ def test_every_featurized_image_is_projected() -> None:
 def test_too_many_rejects_fail_with_which_and_how_to_go_on() -> None:
     check_rejects(100, {"empty": 1}, 0.01, "/output")
     with pytest.raises(RejectsError) as error:
-        check_rejects(100, {"empty": 1, "truncated": 2}, 0.01, "/output")
+        check_rejects(100, {"empty": 1, "truncated": 2}, 0.01, "/output", lambda: {"truncated": ["/a.jpg", "/b.jpg"]})
     assert "3 of 100 images were rejected, more than the 1.00% allowed" in error.value.message
-    assert "1 empty (the file has no bytes), 2 truncated" in error.value.message
+    assert "1 empty (the file has no bytes); 2 truncated" in error.value.message
+    assert "such as /a.jpg, /b.jpg" in error.value.message
     assert "/output/rejects/" in error.value.hint
     assert error.value.hint.endswith("--max-rejects 0.03.")
 

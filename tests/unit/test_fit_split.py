@@ -15,7 +15,7 @@ from tests.parity.chain import MADE_UP, SequentialEngine, made_up_features, writ
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     output = tmp_path_factory.mktemp("fit") / "output"
-    write_features(output, np.split(made_up_features(24), [9]))
+    write_features(output, np.split(made_up_features(24), [9]), splits=True)
     return str(output)
 
 
@@ -41,5 +41,5 @@ def test_a_split_that_is_not_there_is_a_clear_error(output: str) -> None:
 
 
 def test_a_split_that_is_too_small_is_a_clear_error(output: str) -> None:
-    with pytest.raises(InputError, match="13 images are too few for 13 components"):
-        SequentialEngine().fit_pca(FitRequest(output, "made-up", MADE_UP, 13, "train"))
+    with pytest.raises(InputError, match="12 images are too few for 12 components"):
+        SequentialEngine().fit_pca(FitRequest(output, "made-up", MADE_UP, 12, "train"))
