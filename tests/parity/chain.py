@@ -30,7 +30,7 @@ from engines.core.index.labelling import Labelling
 from engines.core.index.selection import Selection
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model
-from engines.core.output import features_key, publish, recipe_key
+from engines.core.output import catalog_part_key, features_key, publish, recipe_key
 from engines.core.quality.plan import make_plan
 from engines.core.storage import open_storage
 from engines.map_engine import MapEngine
@@ -157,13 +157,17 @@ def write_features(output: Path, shards: list[np.ndarray], *, splits: bool = Fal
         counts = {"listed": len(rows), "featurized": len(rows), "rejected": {}}
         content = tables.to_parquet(pa.table(columns, schema=tables.feature_rows(MOBILENET_V2.features)), counts)
         storage.write(features_key(MADE_UP, shard), content)
-        catalog.shards.append(Shard(shard, "catalog/part.parquet", len(listed), len(rows)))
         catalog.listed += len(rows)
         for path in paths:
             split = "test" if len(listed) % 2 else "train"
             listed.append({"path": path, "label": "label", "size": 0, "version": "", "shard": shard, "split": split})
     schema = tables.catalog_rows(own_labels=False, splits=splits, columns=[])
-    storage.write("catalog/part.parquet", tables.to_parquet(pa.Table.from_pylist(listed, schema)))
+    content = tables.to_parquet(pa.Table.from_pylist(listed, schema))
+    part = catalog_part_key(hashlib.sha256(content).hexdigest())
+    storage.write(part, content)
+    offsets = np.cumsum([0, *map(len, shards)]).tolist()
+    for number, rows in enumerate(shards):
+        catalog.shards.append(Shard(f"shard{number:04d}", part, offsets[number], len(rows)))
     for name in ("train", "test") if splits else ():
         catalog.splits[name] = Split(sum(row["split"] == name for row in listed), f"made up: {name}")
     storage.write(catalog.key, catalog.dump())

@@ -233,7 +233,7 @@ def split_named(name: str, splits: Mapping[str, T]) -> T:
     """What `splits` has of the split that a person calls `name`. Raises InputError when there is no such split."""
     if (found := splits.get(split_name(name))) is not None:
         return found
-    names = ", ".join(repr(split) for split in splits)
+    names = ", ".join(map(repr, sorted(splits)))
     raise InputError(
         f"there is no split {split_name(name)!r} to fit to" + (f", only {names}" if names else ""),
         "Choose one of them." if names else "Say where splits come from: --split-depth 1 for SOURCE/train/...",
