@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,10 @@ def init(setup: EmrSetup) -> None:
     from engines.emr.setup import check_account, check_source
     from engines.emr.stack import Stack
 
-    parameters = _parameters(setup)
     settings = _settings(setup.config, setup.region)
     _check_config(setup.config)
+    setup = _with_source(setup)
+    parameters = _parameters(setup)
     aws = Aws(settings)
     for line in check_account(settings, aws):
         _say(line)
@@ -127,6 +129,14 @@ def destroy(removal: EmrRemoval) -> None:
     if not removal.keep_bucket and config.is_file() and config.read_text().startswith(WRITTEN_BY):
         config.unlink()
         _say(f"{config} is removed")
+
+
+def _with_source(setup: EmrSetup) -> EmrSetup:
+    """With where the images are, which a person is asked for once."""
+    if setup.source or setup.yes or Path(setup.config).exists() or not sys.stdin.isatty():
+        return setup
+    text = "Images on S3 (s3://BUCKET/PREFIX; nothing: they will be put into the new bucket)"
+    return replace(setup, source=typer.prompt(text, default="", show_default=False) or None)
 
 
 def _parameters(setup: EmrSetup) -> dict[str, str]:

@@ -93,6 +93,28 @@ def test_it_asks_before_anything_is_made(terminal: Terminal, stand_in: StandIn):
     assert not (terminal.folder / "fruits.toml").exists()
 
 
+class Keyboard(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_for_region_and_images_and_may_say_no(
+    terminal: Terminal, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, aws: Aws, bucket: str
+):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(terminal.folder / "none"))
+    aws.put(bucket, {"p/Apple/1.jpg": b"1"})
+    for answer, made in (("n", 0), ("y", 1)):
+        monkeypatch.setattr(sys, "stdin", Keyboard(f"us-east-1\ns3://{bucket}/p\n{answer}\n"))
+        done = terminal.init()
+        assert f"bucket {bucket}: us-east-1, its images can be read" in done.stdout
+        assert done.returncode == 1 - made, done.stderr
+        assert len(stand_in.stacks.made) == made
+    assert stand_in.stacks.made[terminal.stack].stack.given["SourceBucket"] == bucket
+
+
 def test_stack_settings_and_archive_are_made_and_made_again_they_stay(terminal: Terminal, stand_in: StandIn, aws: Aws):
     done = terminal.init("--yes")
     assert done.returncode == 0, done.stderr
