@@ -120,6 +120,8 @@ def check_quality_settings(settings: CheckSettings) -> CheckSettings:
         raise InputError("the parameter output is missing", "Name a folder or URL of published results.")
     engine_row(settings.engine)
     check_counts(settings)
+    if settings.split_depth == 0:
+        raise InputError("--split-depth cannot be 0", "1 is the first folder below the source, -1 the photo's own.")
     if settings.min_accuracy is not None and not 0 <= settings.min_accuracy <= 1:
         raise InputError(f"min-accuracy cannot be {settings.min_accuracy:g}", "Give a share from 0 to 1, such as 0.97.")
     if importlib.util.find_spec("sklearn") is None:

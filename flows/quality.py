@@ -80,8 +80,9 @@ def check(
         exclusive(output, holder or f"fruits check, process {os.getpid()}") as lease,
         guard or contextlib.nullcontext(),
     ):
-        unchanged = storage.exists(quality_key(check_folder(plan.version)))
-        quality = read_quality(output, plan.version) if unchanged else _steps(settings, plan, call, run_id, on_progress)
+        known = _known(plan)
+        unchanged = known is not None
+        quality = known or _steps(settings, plan, call, run_id, on_progress)
         lease.check()
         call("report", f"report of {output}", write_report, output, plan.record, quality)
         done = Checked(
@@ -91,6 +92,17 @@ def check(
             show(output, quality, message=done.message, former=former, unchanged=unchanged)
     check_accuracy(quality, settings.min_accuracy)
     return done
+
+
+def _known(plan: Plan) -> Quality | None:
+    """The figures of this check, if it was finished before; damaged ones are made again."""
+    if not open_storage(plan.output).exists(quality_key(check_folder(plan.version))):
+        return None
+    try:
+        return read_quality(plan.output, plan.version)
+    except InputError as damage:
+        LOGGER.warning("%s; they are made again", damage.message)
+        return None
 
 
 def _steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 from engines import ENGINES
 from engines.core import tables
 from engines.core.output import read_record
+from engines.core.quality.figures import latest_quality, write_quality
 from flows.options import MOST_COMPONENTS
 from tests.e2e.prefect_kit import PrefectKit, command_of, processes_of, wait_for
 
@@ -223,10 +225,10 @@ def test_a_check_says_how_good_results_are_and_fails_where_that_is_asked_for(
     assert "| all features |" in artifacts["quality"]["data"]
     issues = {row["issue"]: row["images"] for row in json.loads(artifacts["issues"]["data"])}
     assert set(issues) == {"label", "outlier", "near duplicate", "exact duplicate", "class imbalance", "leakage"}
-    (figures,) = copy_of_finished.glob("checks/*/quality.json")
-    quality = json.loads(figures.read_text())
-    quality["accuracy"]["vote"] = 0.5
-    figures.write_text(json.dumps(quality))
+    quality = latest_quality(str(copy_of_finished), read_record(str(copy_of_finished)))
+    assert quality is not None
+    assert quality.accuracy is not None
+    write_quality(str(copy_of_finished), replace(quality, accuracy=replace(quality.accuracy, vote=0.5)))
     again = prefect.run("check/quality", output=str(copy_of_finished), min_accuracy=0.9)
     refused = prefect.wait(again)
     assert refused["state_type"] == "FAILED"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from engines.core.output import CHECKS, RunRecord, check_folder, quality_key
 from engines.core.proof.reading import read_json, sealed_json
 from engines.core.quality.probe import Probe
 from engines.core.quality.votes import Accuracy, ClassAccuracy, Confusion
-from engines.core.storage import Storage, open_storage
+from engines.core.storage import open_storage
 
 FORMAT = 1
 
@@ -129,17 +130,28 @@ def read_quality(output: str, check: str) -> Quality:
 
 
 def latest_quality(output: str, record: RunRecord) -> Quality | None:
-    """The newest check of the published results; None when they were not checked."""
-    found = [each for each in _all(open_storage(output), output) if each.results == record.results]
-    return max(found, key=lambda each: str(each.facts.get("finished", "")), default=None)
+    """The newest check of the published results; None when they were not checked. Raises as `read_quality`."""
+    return _newest(each for check in _checks(output) if (each := read_quality(output, check)).results == record.results)
 
 
 def former_quality(output: str, check: str) -> Quality | None:
-    """The newest check but this one, of whatever results; None where there is none."""
-    found = [each for each in _all(open_storage(output), output) if each.check != check]
+    """The newest check but this one, of whatever results; None where there is none that can be read."""
+
+    def others() -> Iterator[Quality]:
+        for other in _checks(output):
+            if other != check:
+                # Figures of before are there to compare with: damaged ones must not keep anybody from new ones.
+                with contextlib.suppress(InputError):
+                    yield read_quality(output, other)
+
+    return _newest(others())
+
+
+def _newest(found: Iterable[Quality]) -> Quality | None:
     return max(found, key=lambda each: str(each.facts.get("finished", "")), default=None)
 
 
-def _all(storage: Storage, output: str) -> list[Quality]:
-    names = [item.key for item in storage.list(CHECKS) if item.key.endswith("/quality.json")]
-    return [read_quality(output, name.split("/")[-2]) for name in names]
+def _checks(output: str) -> list[str]:
+    """The versions of all finished checks of an output."""
+    keys = [item.key for item in open_storage(output).list(CHECKS)]
+    return [key.split("/")[-2] for key in keys if key == quality_key(check_folder(key.split("/")[-2]))]
