@@ -21,7 +21,7 @@ from engines.core.networks.model import RUNTIMES
 from engines.core.networks.prepare import check_weights_file
 from engines.core.networks.table import network_named
 from engines.core.reduce.pca import check_components
-from engines.core.storage import is_folder, normalize_location, open_storage
+from engines.core.storage import normalize_location, open_storage
 from flows.engine_log import LOGGER
 from flows.home import temporary_folder, why_not_writable
 from flows.options import CheckSettings, RunSettings
@@ -67,7 +67,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
     check_labelling(settings.labelling)
     fit_split = check_fit_split(settings)
     source, output = check_locations(settings.source, settings.output)
-    metadata = check_metadata(settings.metadata, remote=row.remote)
+    metadata = check_metadata(settings.metadata)
     weights = settings.weights
     if weights not in ("imagenet", "random"):
         weights = os.path.abspath(os.path.expanduser(weights))
@@ -98,20 +98,12 @@ def check_fit_split(settings: RunSettings) -> str | None:
     return split_name(settings.fit_split)
 
 
-def check_metadata(location: str | None, *, remote: bool = False) -> str | None:
-    """The normalized location of the metadata. Raises InputError for a file that is not there, for jobs elsewhere too.
+def check_metadata(location: str | None) -> str | None:
+    """The normalized location of the metadata, which this process reads on any engine.
 
-    `remote`: the stages run on other machines.
+    Raises InputError for a file that is not there.
     """
-    if location is None:
-        return None
-    location = check_metadata_file(location)
-    if remote and is_folder(location):
-        raise InputError(
-            f"jobs on EMR cannot read {location}, a file of this machine",
-            "Put it on S3, or as metadata.csv, .jsonl or .parquet beside the photos.",
-        )
-    return location
+    return None if location is None else check_metadata_file(location)
 
 
 def check_quality_settings(settings: CheckSettings) -> CheckSettings:
