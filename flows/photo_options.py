@@ -50,8 +50,8 @@ LabelDepth = Annotated[
 LabelRegex = Annotated[
     str | None,
     Option(
-        "Searched for in each photo's path below SOURCE: its group (?P<label>...) is the label, (?P<split>...) the "
-        "split.",
+        "Searched for in each photo's path below SOURCE: its group `(?P<label>...)` is the label, "
+        "`(?P<split>...)` the split.",
         metavar="REGEX",
         examples=(r"(?P<label>[a-z]+)_\d+\.jpg",),
     ),

@@ -77,6 +77,11 @@ def test_it_takes_what_a_run_takes(source: Path) -> None:
     assert json.loads(ls(source, "--json", "--per-class", "1"))["photos"] == 3
 
 
+def test_the_help_shows_how_groups_are_written() -> None:
+    words = " ".join(CliRunner().invoke(app, ["ls", "--help"]).output.replace("│", " ").split())
+    assert "(?P<label>...) is the label, (?P<split>...) the split" in words
+
+
 def test_many_labels_are_summed_up(tmp_path: Path) -> None:
     source = make(tmp_path / "source", *(f"{number:03d}/1.jpg" for number in range(100)))
     assert "... and 60 more 60" in " ".join(ls(source).split())
