@@ -27,12 +27,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """List the images of `source` that its `selection` takes, labelled as `labelling` says, into shards."""
+    """List the images of `source` that its `selection` takes, labelled as `labelling` says, into shards.
+
+    `source_moved`: the output may hold results of the same photos in another place.
+    """
 
     source: str
     output: str
     selection: Selection = field(default_factory=Selection)
     labelling: Labelling = field(default_factory=Labelling)
+    source_moved: bool = False
 
     def __post_init__(self) -> None:
         # As JSON has them, in a job.
@@ -65,7 +69,8 @@ class FeaturizeRequest:
     `photo_seconds`, `photo_memory` (bytes): what one photo may take to be decoded; above it is a reject. `quarantine`:
     so is one that crashes its worker or never returns; without it the stage fails and names them.
     `verify_content`: read the photos of shards that are there, and compute those again whose bytes are others. `redo`:
-    shards to compute again though they are there.
+    shards to compute again though they are there. `source_moved`: take over what was computed of the same photos in
+    another place, where their keys, sizes and bytes are the same.
     """
 
     source: str
@@ -78,6 +83,7 @@ class FeaturizeRequest:
     quarantine: bool = True
     verify_content: bool = False
     redo: list[str] = field(default_factory=list)
+    source_moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.moments import MomentsTask, shard_moments
 from engines.core.stages.project import ProjectTask, project_shard
 from engines.core.stages.shard_files import ShardReport, quarantined
+from engines.moved import take_over_moved
 from engines.nearest_rows import MAX_MOMENT_GROUPS, find_neighbours
 from engines.reuse import (
     Shards,
@@ -112,7 +113,9 @@ class MapEngine(Engine):
 
     def index(self, request: IndexRequest) -> IndexReport:
         """See Engine. Listing is one stream of small answers; it runs on the driver."""
-        catalog = write_catalog(request.source, request.output, request.selection, request.labelling)
+        catalog = write_catalog(
+            request.source, request.output, request.selection, request.labelling, moved=request.source_moved
+        )
         self.on_progress(Progress("index", catalog.listed, catalog.listed))
         return IndexReport(
             catalog=catalog.version,
@@ -137,6 +140,8 @@ class MapEngine(Engine):
             self._model_with_canary(request)
         if request.verify_content:
             self._drop_changed(request, shards, there)
+        if request.source_moved and there.missing:
+            take_over_moved(self, request, there)
         computed = self._featurize_missing(request, there) if there.missing else []
         canary = read_canary(request.output, request.fingerprint)
         return featurize_report(shards, there, computed, canary.digest if canary else "")

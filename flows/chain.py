@@ -145,7 +145,13 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
         "index",
         f"index {source}",
         engine.index,
-        IndexRequest(source, output, replace(settings.selection, shard_size=settings.shard_size), settings.labelling),
+        IndexRequest(
+            source,
+            output,
+            replace(settings.selection, shard_size=settings.shard_size),
+            settings.labelling,
+            settings.source_moved,
+        ),
     )
     clock.lap("index")
     images = f"{indexed.listed:,} images"
@@ -171,6 +177,7 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
             settings.photo_memory * 1_000_000,
             settings.quarantine,
             redo=list(mended.shards),
+            source_moved=settings.source_moved,
         ),
     )
     clock.lap("featurize")

@@ -100,6 +100,13 @@ MaxRejects = Annotated[
 ]
 PhotoSeconds = Annotated[float, Option("Seconds one image may take; more is a reject.", above=0)]
 PhotoMemory = Annotated[int, Option("Megabytes one image may take to be decoded; more is a reject.", minimum=1)]
+SourceMoved = Annotated[
+    bool,
+    Option(
+        "The photos of OUTPUT are at SOURCE now: take over the features of those with the same names, sizes and bytes.",
+        flags=("--source-moved",),
+    ),
+]
 Quarantine = Annotated[
     bool,
     Option(
@@ -168,6 +175,7 @@ class RunSettings(TakesPhotos):
     photo_seconds: PhotoSeconds = 60.0
     photo_memory: PhotoMemory = 500
     quarantine: Quarantine = True
+    source_moved: SourceMoved = False
     emr: Emr = None
     credentials: Credentials = None
     exclude: Exclude = None

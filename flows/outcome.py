@@ -38,6 +38,7 @@ _PARAMETERS_OF_THE_RUN = (
     "photo_seconds",
     "photo_memory",
     "quarantine",
+    "source_moved",
 )
 _PARAMETERS_BEFORE = {each.name: each.default for each in fields(RunSettings)}
 """What parameters were that records of before do not have: a new one leaves, by default, all as it was."""

@@ -10,6 +10,7 @@ needs it whole in memory. Its manifest is written last and is its commit.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -26,7 +27,7 @@ from engines.core.index.labeller import Labeller, photos_of
 from engines.core.index.labelling import Labelling, split_name
 from engines.core.index.selection import LeftOut, Selection, check_not_empty
 from engines.core.index.sharding import cut_into_shards
-from engines.core.output import CATALOGS, catalog_key, catalog_part_digest, catalog_part_key
+from engines.core.output import CATALOGS, catalog_key, catalog_part_digest, catalog_part_key, read_record
 from engines.core.proof.reading import damaged, read_json, read_named, sealed_json, there
 from engines.core.sources import Entry, Source, folder_label, open_source
 from engines.core.storage import open_storage
@@ -103,14 +104,17 @@ class Catalog:
         return cls(**plain)
 
 
-def write_catalog(source: str, output: str, selection: Selection, labelling: Labelling | None = None) -> Catalog:
+def write_catalog(
+    source: str, output: str, selection: Selection, labelling: Labelling | None = None, *, moved: bool = False
+) -> Catalog:
     """List `source`, write its catalog below `output`, and return the manifest.
 
     Memory: one part, plus the chosen images where `per_class` or `images` is set, plus metadata. Listing the same
     images again writes the same files. Raises InputError for a missing or empty source, no match of the glob, metadata
-    that cannot be used, or an output that belongs to another source.
+    that cannot be used, or an output that belongs to another source, unless that was `moved`.
     """
-    _check_same_source(source, output)
+    if not moved:
+        _check_same_source(source, output)
     photos = open_source(source)
     left_out = LeftOut()
     labeller = Labeller(photos, labelling or Labelling(), selection)
@@ -271,20 +275,28 @@ def _entries(rows: pa.Table) -> list[Entry]:
 
 
 def _check_same_source(source: str, output: str) -> None:
-    """An output belongs to one source for good, so that no reader ever meets rows of two."""
-    storage = open_storage(output)
-    for item in storage.list(CATALOGS):
+    """An output belongs to one source, so that no reader ever meets rows of two: that of what is published."""
+    former = _published_source(output) or _listed_source(output)
+    if former is not None and former != source:
+        raise InputError(
+            f"{output} holds results of another source: {former}",
+            "Choose another output, or remove this one first. If the photos were moved here: --source-moved.",
+        )
+
+
+def _published_source(output: str) -> str | None:
+    try:
+        return read_record(output).source
+    except InputError:
+        return None  # nothing is published, or what is cannot be read
+
+
+def _listed_source(output: str) -> str | None:
+    for item in open_storage(output).list(CATALOGS):
         if item.key.endswith(".json"):
-            try:
-                former = read_manifest(output, item.key).source
-            except DamagedError:
-                continue  # one that belongs to this run is said, and written again
-            if former != source:
-                raise InputError(
-                    f"{output} holds results of another source: {former}",
-                    "Choose another output, or remove this one first.",
-                )
-            return
+            with contextlib.suppress(DamagedError):  # one that belongs to this run is said, and written again
+                return read_manifest(output, item.key).source
+    return None
 
 
 def _shard_id(images: list[Entry]) -> str:
