@@ -147,6 +147,11 @@ class Aws:
             ) from error
         return answer | body
 
+    def takes(self, service: str, operation: str, parameter: str) -> bool:
+        """Whether the boto3 that is installed knows this parameter; both are named as AWS names them."""
+        model = self._client(service).meta.service_model.operation_model(operation)
+        return parameter in model.input_shape.members
+
     def items(self, service: str, operation: str, **parameters: Any) -> Iterator[Any]:
         """The items of a listing, page by page. Each page is one `call`, with its retries and its errors."""
         client = self._client(service)

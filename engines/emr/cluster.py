@@ -9,6 +9,7 @@ from engines.core.errors import InputError, StageError, TransientError
 from engines.emr.archive import Artifacts, Manifest
 from engines.emr.calls import LOGGER, Aws, AwsCallError, refused
 from engines.emr.cluster_request import cluster_for, cluster_name, step_for
+from engines.emr.instance_hours import billed_instances, hours
 from engines.emr.log_tail import read_log_tail
 from engines.emr.preflight import check_role
 from engines.emr.protocol import Billed, JobName, JobRequest, JobStatus, State
@@ -49,7 +50,7 @@ class ClusterRunner:
 
     def submit(self, job: JobRequest) -> str:
         """See JobRunner."""
-        cluster = self._settings.cluster_id or self._cluster_of(job.name.run)
+        cluster = self._settings.cluster_id or self._cluster_of(job)
         step = step_for(job, self._settings, self._artifacts.current())
         for _ in range(_TRIES):
             present = [found["Id"] for found in self._steps(cluster) if found["Name"] == str(job.name)]
@@ -79,8 +80,9 @@ class ClusterRunner:
             "Check the network and the service's status, then run again: what was done is kept.",
         )
 
-    def _cluster_of(self, run: str) -> str:
-        wanted = cluster_for(run, self._settings, self._artifacts.current())
+    def _cluster_of(self, job: JobRequest) -> str:
+        run = job.name.run
+        wanted = cluster_for(run, self._settings, self._artifacts.current(), job.size)
         for _ in range(_TRIES):
             alive = [cluster["Id"] for cluster in self._clusters(_ALIVE) if cluster["Name"] == cluster_name(run)]
             if alive:
@@ -189,11 +191,10 @@ class ClusterRunner:
         """See JobRunner: hours of all instances; of a given cluster only the time it worked on the run's steps."""
         if not self._settings.cluster_id:
             own = [item["Id"] for item in self._clusters() if item["Name"] == cluster_name(run)]
-            spans = [_hours(instance["Status"]["Timeline"]) for cluster in own for instance in self._instances(cluster)]
-            return Billed(instance_hours=sum(spans))
+            return billed_instances(instance for cluster in own for instance in self._instances(cluster))
         cluster = self._settings.cluster_id
         steps = [step for step in self._steps(cluster) if (name := JobName.parse(step["Name"])) and name.run == run]
-        worked = sum(_hours(step["Status"]["Timeline"], "StartDateTime") for step in steps)
+        worked = sum(hours(step["Status"]["Timeline"], "StartDateTime") for step in steps)
         running = [item for item in self._instances(cluster) if item["Status"]["State"] == "RUNNING"]
         return Billed(instance_hours=worked * len(running))
 
@@ -229,7 +230,9 @@ class ClusterRunner:
 
     def describe(self) -> dict[str, str | float]:
         """See JobRunner."""
-        return {"cluster": self._settings.cluster_id or self._created or "", "instances": self._settings.instance_type}
+        cluster = self._settings.cluster_id or self._created or ""
+        facts: dict[str, str | float] = {"cluster": cluster, "instances": self._settings.instance_type}
+        return facts | ({"capacity": "spot"} if self._settings.flex and not self._settings.cluster_id else {})
 
     def close(self) -> None:
         """See JobRunner: terminates the cluster it created, also one that was created without an answer reaching us."""
@@ -284,10 +287,3 @@ def _status(cluster: str, step: dict[str, Any]) -> JobStatus | None:
     failure = status.get("FailureDetails", {})
     detail = failure.get("Message") or failure.get("Reason") or status.get("StateChangeReason", {}).get("Message", "")
     return JobStatus(f"{cluster}/{step['Id']}", name, state, status["State"], detail)
-
-
-def _hours(timeline: dict[str, Any], start: str = "CreationDateTime") -> float:
-    if start not in timeline:
-        return 0.0
-    end = timeline.get("EndDateTime") or datetime.now(UTC)
-    return float((end - timeline[start]).total_seconds()) / 3600

@@ -7,6 +7,8 @@ from typing import Any
 from engines.emr.archive import Published
 from engines.emr.protocol import TAG_RUN, JobRequest
 from engines.emr.settings import EmrSettings
+from engines.emr.sizing import Size
+from engines.emr.spare_capacity import instances_for, spark_conf
 
 BOOTSTRAP_NAME = "fruit-features archive"
 
@@ -21,6 +23,7 @@ def step_for(job: JobRequest, settings: EmrSettings, published: Published) -> di
     python = f"{settings.unpack_folder}/bin/python"
     conf = {
         **job.size.spark_conf(),
+        **spark_conf(settings),
         "spark.pyspark.python": python,
         "spark.pyspark.driver.python": python,
         "spark.executorEnv.AWS_DEFAULT_REGION": settings.region,
@@ -46,9 +49,13 @@ def step_for(job: JobRequest, settings: EmrSettings, published: Published) -> di
     }
 
 
-def cluster_for(run: str, settings: EmrSettings, published: Published) -> dict[str, Any]:
-    """The cluster for a run, as RunJobFlow takes it. It terminates itself when idle, and its size is limited."""
-    instances: dict[str, Any] = {
+def cluster_for(run: str, settings: EmrSettings, published: Published, size: Size) -> dict[str, Any]:
+    """The cluster for a run whose job is of this size, as RunJobFlow takes it. It terminates itself when idle.
+
+    One on spare capacity has its size from the start, so that its fleets can switch to on-demand instances; another one
+    grows with the executors, up to their number.
+    """
+    groups: dict[str, Any] = {
         "InstanceGroups": [
             {
                 "Name": "primary",
@@ -58,16 +65,19 @@ def cluster_for(run: str, settings: EmrSettings, published: Published) -> dict[s
             },
             {"Name": "core", "InstanceRole": "CORE", "InstanceType": settings.instance_type, "InstanceCount": 1},
         ],
+    }
+    instances: dict[str, Any] = {
+        **(instances_for(settings, size) if settings.flex else groups),
         "KeepJobFlowAliveWhenNoSteps": True,
         "TerminationProtected": False,
         "Ec2SubnetId": settings.subnet_id,
     }
-    groups = {
+    security = {
         "EmrManagedMasterSecurityGroup": settings.security_group_primary,
         "EmrManagedSlaveSecurityGroup": settings.security_group_core,
         "ServiceAccessSecurityGroup": settings.security_group_service,
     }
-    instances.update({name: group for name, group in groups.items() if group})
+    instances.update({name: group for name, group in security.items() if group})
     tags = {TAG_RUN: run, "for-use-with-amazon-emr-managed-policies": "true"}
     cluster: dict[str, Any] = {
         "Name": cluster_name(run),
@@ -90,15 +100,10 @@ def cluster_for(run: str, settings: EmrSettings, published: Published) -> dict[s
         "StepConcurrencyLevel": 1,
         "VisibleToAllUsers": True,
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_minutes * 60},
-        # The cluster grows with the executors that a stage asks for, up to this limit.
-        "ManagedScalingPolicy": {
-            "ComputeLimits": {
-                "UnitType": "Instances",
-                "MinimumCapacityUnits": 1,
-                "MaximumCapacityUnits": max(1, settings.executors or settings.max_executors),
-            }
-        },
     }
+    if not settings.flex:
+        limits = {"UnitType": "Instances", "MinimumCapacityUnits": 1, "MaximumCapacityUnits": size.executors}
+        cluster["ManagedScalingPolicy"] = {"ComputeLimits": limits}
     if settings.security_configuration:
         cluster["SecurityConfiguration"] = settings.security_configuration
     return cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -26,33 +26,55 @@ class Prices:
     hour: dict[str, float]
 
     def cost(self, billed: Billed, instance_type: str = "") -> float | None:
-        """What `billed` costs, or None if a price that it needs is not known."""
-        needed = {
-            "vcpu_hour": billed.vcpu_hours,
-            "memory_gb_hour": billed.memory_gb_hours,
-            "storage_gb_hour": billed.storage_gb_hours,
-            instance_type: billed.instance_hours,
-        }
-        if any(hours and name not in self.hour for name, hours in needed.items()):
+        """What `billed` costs, or None if a price that it needs is not known.
+
+        Spare capacity whose price is not known counts as if it were not spare, which costs more; see `is_bound`.
+        """
+        needed = [(names, hours) for names, hours in _priced(billed, instance_type) if hours]
+        if any(not set(names) & set(self.hour) for names, _ in needed):
             return None
-        return sum(hours * self.hour[name] for name, hours in needed.items() if hours)
+        return sum(hours * next(self.hour[name] for name in names if name in self.hour) for names, hours in needed)
+
+    def is_bound(self, billed: Billed, instance_type: str = "") -> bool:
+        """Whether `cost` is only the most that it can be."""
+        return any(hours and names[0] not in self.hour for names, hours in _priced(billed, instance_type))
+
+
+def _priced(billed: Billed, instance_type: str) -> list[tuple[tuple[str, ...], float]]:
+    """The names of the prices that hours have, the best first."""
+    return [
+        (("vcpu_hour",), billed.vcpu_hours),
+        (("memory_gb_hour",), billed.memory_gb_hours),
+        (("storage_gb_hour",), billed.storage_gb_hours),
+        ((instance_type,), billed.instance_hours),
+        (("flex_vcpu_hour", "vcpu_hour"), billed.flex_vcpu_hours),
+        (("flex_memory_gb_hour", "memory_gb_hour"), billed.flex_memory_gb_hours),
+        ((f"spot {instance_type}", instance_type), billed.spot_instance_hours),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is likely to be billed. `cost` is in US dollars, None without prices; `minutes` is the time it takes."""
+    """What is likely to be billed. `cost` is in US dollars, None without prices; `minutes` is the time it takes.
+
+    `bound`: no price of spare capacity is known, so it costs less than `cost`.
+    """
 
     billed: Billed
     minutes: float
     cost: float | None
+    bound: bool = False
 
     def __str__(self) -> str:
         hours = (
-            f"{self.billed.instance_hours:.2f} instance hours"
+            f"{self.billed.instance_hours + self.billed.spot_instance_hours:.2f} instance hours"
             if self.billed.instance_hours
-            else f"{self.billed.vcpu_hours:.2f} vCPU hours, {self.billed.memory_gb_hours:.2f} GB hours"
+            else f"{self.billed.vcpu_hours + self.billed.flex_vcpu_hours:.2f} vCPU hours, "
+            f"{self.billed.memory_gb_hours + self.billed.flex_memory_gb_hours:.2f} GB hours"
         )
         money = "no price known" if self.cost is None else f"{self.cost:.2f} US dollars"
+        if self.bound and self.cost is not None:
+            money = f"less than {money} (no price of spare capacity known)"
         return f"{hours}, about {self.minutes:.0f} minutes, {money}"
 
 
@@ -75,11 +97,18 @@ def estimate_job(settings: EmrSettings, engine: str, work: Mapping[str, Work]) -
     size = size_for_job(settings, work)
     minutes = minutes_for_job(settings, work, size)
     if engine == "emr-serverless":
-        billed = Billed(size.vcpus * minutes / 60, size.memory_gb * minutes / 60)
+        driver = Billed(size.driver_cores, size.driver_memory_gb)
+        vcpus, memory = size.executors * size.executor_cores, size.executors * size.executor_memory_gb
+        executors = (
+            Billed(flex_vcpu_hours=vcpus, flex_memory_gb_hours=memory) if settings.flex else Billed(vcpus, memory)
+        )
+        billed = (driver + executors).times(minutes / 60)
     else:
         minutes += CLUSTER_START_MINUTES
-        billed = Billed(instance_hours=(1 + size.executors) * minutes / 60)
-    return Estimate(billed, minutes, prices.cost(billed, settings.instance_type))
+        spot = size.executors - 1 if settings.flex else 0
+        billed = Billed(instance_hours=1 + size.executors - spot, spot_instance_hours=spot).times(minutes / 60)
+    bound = prices.is_bound(billed, settings.instance_type)
+    return Estimate(billed, minutes, prices.cost(billed, settings.instance_type), bound)
 
 
 CLUSTER_START_MINUTES = 8.0
@@ -110,17 +139,30 @@ def cost_record(settings: EmrSettings, engine: str, billed: Billed | None) -> di
     prices = load_prices(settings, engine)
     hours = {name: value for name, value in _hours(billed).items() if value}
     cost = prices.cost(billed, settings.instance_type)
-    money: dict[str, str | float] = {"cost_usd": "no price known"} if cost is None else {"cost_usd": round(cost, 4)}
+    name = "cost_usd_at_most" if prices.is_bound(billed, settings.instance_type) else "cost_usd"
+    money: dict[str, str | float] = {"cost_usd": "no price known"} if cost is None else {name: round(cost, 4)}
     return {**hours, **money, "prices_of": prices.date}
 
 
+def closing_line(record: Mapping[str, Any]) -> str:
+    """The estimate against the bill, from what `run.json` has of both; empty where it has neither."""
+    estimated, billed = record.get("estimated_usd"), record.get("cost_usd", record.get("cost_usd_at_most"))
+    parts = [f"estimated {_money(estimated)}"] if isinstance(estimated, int | float) else []
+    if isinstance(billed, int | float):
+        most = "at most " if "cost_usd_at_most" in record else ""
+        parts.append(f"billed {most}{_money(billed)}")
+    if not parts:
+        return ""
+    line = f"{', '.join(parts)} US dollars"
+    return line if isinstance(billed, int | float) else f"{line}; the bill is not known yet"
+
+
+def _money(dollars: float) -> str:
+    return f"{dollars:.2f}" if dollars >= 0.005 or not dollars else "less than 0.01"
+
+
 def _hours(billed: Billed) -> dict[str, float]:
-    return {
-        "vcpu_hours": round(billed.vcpu_hours, 4),
-        "memory_gb_hours": round(billed.memory_gb_hours, 4),
-        "storage_gb_hours": round(billed.storage_gb_hours, 4),
-        "instance_hours": round(billed.instance_hours, 4),
-    }
+    return {name: round(hours, 4) for name, hours in asdict(billed).items()}
 
 
 @functools.cache

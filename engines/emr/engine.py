@@ -30,7 +30,7 @@ from engines.core.storage import open_storage
 from engines.emr.archive import Artifacts, facts_of
 from engines.emr.calls import LOGGER, Aws
 from engines.emr.cluster import ClusterRunner
-from engines.emr.cost import check_max_cost, cost_record, estimate_job, load_prices
+from engines.emr.cost import check_max_cost, closing_line, cost_record, estimate_job, load_prices
 from engines.emr.done_here import DoneHere, WorkersNeededError
 from engines.emr.preflight import preflight
 from engines.emr.protocol import Billed, JobRunner, output_tag
@@ -138,13 +138,16 @@ class EmrEngine(Engine):
             # The results are complete; their cost can be looked up later.
             billed = {"billed": f"could not be read ({error.message}): see `fruits emr cost {self.run}`"}
         jobs = {"job": ", ".join(self.job.ids)} if self.job.ids else {}
+        money = {**self._estimated(), **billed}
+        if line := closing_line(money):
+            LOGGER.info("%s", line)
         return {
             "run": self.run,
             "region": self.settings.region,
             **self.runner.describe(),
             **jobs,
             **self._facts,
-        } | billed
+        } | money
 
     def close(self) -> None:
         """See Engine: ends the job, or cancels it if it works, and stops what the runner created."""
@@ -198,6 +201,11 @@ class EmrEngine(Engine):
         size = size_for_job(self.settings, work)
         LOGGER.info("%d executors of %d vCPU", size.executors, size.executor_cores)
         return size
+
+    def _estimated(self) -> dict[str, float]:
+        """The estimate for the jobs that this process started, in US dollars; nothing without jobs or prices."""
+        cost = load_prices(self.settings, self.name).cost(self._started, self.settings.instance_type)
+        return {"estimated_usd": round(cost, 4)} if cost else {}
 
     def _billed_when_known(self) -> Billed | None:
         """What AWS bills. AWS reports it some time after a job's end, so this waits up to `log_wait_seconds`."""

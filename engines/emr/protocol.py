@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -85,20 +85,25 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """What AWS bills: the resources that it reports (Serverless), or instance hours (EC2)."""
+    """What AWS bills: the resources that it reports (Serverless), or instance hours (EC2).
+
+    `flex_*`, `spot_*`: those on spare capacity, which have another price and are not in the others.
+    """
 
     vcpu_hours: float = 0.0
     memory_gb_hours: float = 0.0
     storage_gb_hours: float = 0.0
     instance_hours: float = 0.0
+    flex_vcpu_hours: float = 0.0
+    flex_memory_gb_hours: float = 0.0
+    spot_instance_hours: float = 0.0
 
     def __add__(self, other: Billed) -> Billed:
-        return Billed(
-            self.vcpu_hours + other.vcpu_hours,
-            self.memory_gb_hours + other.memory_gb_hours,
-            self.storage_gb_hours + other.storage_gb_hours,
-            self.instance_hours + other.instance_hours,
-        )
+        return Billed(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Billed)))
+
+    def times(self, factor: float) -> Billed:
+        """So many times as much of everything."""
+        return Billed(*(getattr(self, each.name) * factor for each in fields(Billed)))
 
 
 @dataclass(frozen=True, slots=True)

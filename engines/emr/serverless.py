@@ -8,6 +8,7 @@ from typing import Any
 from engines.core.errors import InputError, StageError
 from engines.emr.archive import Artifacts, Manifest
 from engines.emr.calls import LOGGER, Aws, AwsCallError, refused
+from engines.emr.cost_allocation import allocation_of
 from engines.emr.log_tail import read_log_tail
 from engines.emr.preflight import check_role
 from engines.emr.protocol import Billed, JobName, JobRequest, JobStatus, State
@@ -15,6 +16,7 @@ from engines.emr.quota import account_limit
 from engines.emr.releases import check_release
 from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 from engines.emr.sizing import Limit, shrink_to, smallest_size
+from engines.emr.spare_capacity import check_flex, spark_conf
 
 SERVICE = "emr-serverless"
 
@@ -61,10 +63,12 @@ class ServerlessRunner:
         parameters = " ".join(
             f"--conf {name}={value}" for name, value in self._conf(archive.url, size.spark_conf()).items()
         )
+        flex: dict[str, Any] = {"flexExecution": {"enabled": True}} if self._settings.flex else {}
         try:
             answer = self._aws.call(
                 SERVICE,
                 "start_job_run",
+                **flex,
                 applicationId=self._application_id,
                 clientToken=job.name.token,
                 executionRoleArn=self._settings.execution_role,
@@ -86,6 +90,8 @@ class ServerlessRunner:
             # The client token was used with other parameters before: this job was started then, for less work, say.
             if error.code == "ConflictException" and (found := self._active(job.name)):
                 return found
+            if self._settings.flex and "Validation" in error.code:
+                raise refused(error, "the job could not be started with Flex", "Leave out flex = true.") from error
             raise refused(
                 error,
                 f"the job of the run {job.name.run} could not be started on {self._settings.application_id}",
@@ -100,6 +106,7 @@ class ServerlessRunner:
     def _conf(self, archive: str, size: dict[str, str]) -> dict[str, str]:
         return {
             **size,
+            **spark_conf(self._settings),
             **{f"{role}.AWS_DEFAULT_REGION": self._settings.region for role in (DRIVER_VARIABLE, EXECUTOR_VARIABLE)},
             "spark.archives": f"{archive}#environment",
             f"{DRIVER_VARIABLE}.PYSPARK_DRIVER_PYTHON": PYTHON,
@@ -212,7 +219,8 @@ class ServerlessRunner:
             shrink_to(smallest_size(self._settings), limit)
         note = check_role(self._aws, self._settings.execution_role, "emr-serverless.amazonaws.com", "execution_role")
         where = f"application {self._settings.application_id}: {application['state']}, {release}, {architecture}"
-        return [where, note, self._account_limit()[1]]
+        flex = [check_flex(self._aws, application["releaseLabel"])] if self._settings.flex else []
+        return [where, note, self._account_limit()[1], allocation_of(application), *flex]
 
     def _limits(self, application: dict[str, Any]) -> list[Limit]:
         """The application's capacity, if it has one, and the account's quota, if it can be read."""
@@ -229,7 +237,8 @@ class ServerlessRunner:
 
     def describe(self) -> dict[str, str | float]:
         """See JobRunner."""
-        return {"application": self._settings.application_id}
+        facts: dict[str, str | float] = {"application": self._settings.application_id}
+        return facts | ({"capacity": "flex"} if self._settings.flex else {})
 
     def close(self) -> None:
         """See JobRunner: the application stops by itself when idle."""
@@ -273,7 +282,17 @@ def _billed(run: dict[str, Any]) -> Billed | None:
     usage = run.get("billedResourceUtilization")
     if not usage:
         return None
-    return Billed(usage.get("vCPUHour", 0.0), usage.get("memoryGBHour", 0.0), usage.get("storageGBHour", 0.0))
+    vcpu, memory, storage = (usage.get(name, 0.0) for name in ("vCPUHour", "memoryGBHour", "storageGBHour"))
+    if not run.get("flexExecution", {}).get("enabled"):
+        return Billed(vcpu, memory, storage)
+    # AWS reports one sum. The driver is a standard worker for as long as the job ran, the rest is Flex.
+    words = run["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].split()
+    conf = dict(word.split("=", 1) for word in words if "=" in word)
+    hours = run.get("totalExecutionDurationSeconds", 0) / 3600
+    gigabytes = sum(int(conf[f"spark.driver.{name}"].removesuffix("g")) for name in ("memory", "memoryOverhead"))
+    driver_vcpu = min(vcpu, int(conf["spark.driver.cores"]) * hours)
+    driver_memory = min(memory, gigabytes * hours)
+    return Billed(driver_vcpu, driver_memory, storage, 0.0, vcpu - driver_vcpu, memory - driver_memory)
 
 
 def _number(text: str) -> float:

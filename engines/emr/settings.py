@@ -51,6 +51,9 @@ class EmrSettings:
     instance_type: str = "m6i.xlarge"
     unpack_folder: str = "/mnt/fruit-features"
 
+    flex: bool = False
+    """Executors on spare capacity, at a lower price; AWS may take them back. See `engines.emr.spare_capacity`."""
+
     executors: int | None = None
     max_executors: int = 50
     executor_cores: int = 4

@@ -72,8 +72,9 @@ class _Base(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _plain(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool):  # which pydantic would take for 0 or 1
-            raise PydanticCustomError("no_bool", "No setting is true or false")
+        wanted = cls.model_fields[info.field_name].annotation if info.field_name is not None else None
+        if isinstance(value, bool) and wanted is not bool:  # which pydantic would take for 0 or 1
+            raise PydanticCustomError("no_bool", "This setting is not true or false")
         may_be_none = info.field_name is not None and cls.model_fields[info.field_name].default is None
         return None if may_be_none and value == "" else value
 

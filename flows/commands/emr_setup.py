@@ -35,6 +35,8 @@ def init(setup: EmrSetup) -> None:
     settings and archive up to date. `fruits emr destroy` removes everything.
     """
     from engines.emr.calls import Aws
+    from engines.emr.cost_allocation import allocate_by_job
+    from engines.emr.settings import load_settings
     from engines.emr.setup import check_account, check_source
     from engines.emr.stack import Stack
 
@@ -63,6 +65,7 @@ def init(setup: EmrSetup) -> None:
     Path(setup.config).write_text(f"{WRITTEN_BY}\n{made.outputs['Settings'].strip()}\n")
     _say(f"settings: {setup.config}")
     _push(setup.config, archive)
+    _say(allocate_by_job(aws, load_settings(config=setup.config).application_id))
     if setup.trial:
         _trial(made, setup.config)
     _say(

@@ -10,6 +10,7 @@ from rich.text import Text
 from engines.core.output import RECORD, REPORT, Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import open_storage
+from engines.emr.cost import closing_line
 from flows.views.overview import left_out_rows
 
 MEBIBYTE = 2**20
@@ -51,6 +52,8 @@ def summary(output: str, record: RunRecord) -> RenderableType:
     where.add_row("record", Text(storage.uri(RECORD)))
     where.add_row("model", Text(model_line(record)))
     where.add_row("engine", Text(_engine(record)))
+    if cost := closing_line(record.engine_details):
+        where.add_row("cost", Text(cost))
     for remark in record.remarks:
         where.add_row("photos", Text(remark, style="yellow"))
     if remarks := arithmetic_remarks(record):

@@ -53,6 +53,8 @@ class Clusters:
         self.stand_in = stand_in
         self.work: Callable[[list[str]], Any] | None = None
         self.clusters: dict[str, Cluster] = {}
+        self.spot = True
+        """Whether there is spot capacity. Fleets switch to on-demand instances where there is none."""
 
     def running(self) -> list[str]:
         for cluster in self.clusters.values():
@@ -113,9 +115,21 @@ class Clusters:
     def list_instances(self, ClusterId: str) -> dict[str, Any]:
         cluster = self._update(self._find(ClusterId))
         state = "RUNNING" if cluster.state in ALIVE else "TERMINATED"
-        number = sum(group["InstanceCount"] for group in cluster.request["Instances"]["InstanceGroups"])
+        asked = cluster.request["Instances"]
+        markets = ["ON_DEMAND"] * sum(group["InstanceCount"] for group in asked.get("InstanceGroups", []))
+        for fleet in asked.get("InstanceFleets", []):
+            spot = fleet["TargetSpotCapacity"]
+            assert (
+                not spot or fleet["LaunchSpecifications"]["SpotSpecification"]["TimeoutAction"] == "SWITCH_TO_ON_DEMAND"
+            )
+            markets += ["ON_DEMAND"] * fleet["TargetOnDemandCapacity"] + ["SPOT" if self.spot else "ON_DEMAND"] * spot
         status = {"State": state, "Timeline": cluster.timeline}
-        return {"Instances": [{"Id": f"ci-{position:013d}", "Status": status} for position in range(number)]}
+        return {
+            "Instances": [
+                {"Id": f"ci-{position:013d}", "Status": status, "Market": market}
+                for position, market in enumerate(markets)
+            ]
+        }
 
     def add_job_flow_steps(self, JobFlowId: str, Steps: list[dict[str, Any]]) -> dict[str, Any]:
         cluster = self._update(self._find(JobFlowId))

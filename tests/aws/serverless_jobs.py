@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ class ServerlessJobs:
         self.stand_in = stand_in
         self.work: Callable[[list[str]], Any] | None = None
         self.report_billing = True
+        self.flex_releases = r".*"
+        """The release labels that have Flex."""
         self.application: dict[str, Any] = {
             "applicationId": "00emr",
             "name": "fruit-features",
@@ -76,6 +79,9 @@ class ServerlessJobs:
 
     def start_job_run(self, **request: Any) -> dict[str, Any]:
         self._check_application(request["applicationId"])
+        flex = request.get("flexExecution", {}).get("enabled")
+        if flex and not re.fullmatch(self.flex_releases, self.application["releaseLabel"]):
+            raise _error(400, "ValidationException", f"Flex is not supported for {self.application['releaseLabel']}")
         token = request["clientToken"]
         if token in self._tokens:
             run = self.runs[self._tokens[token]]
@@ -94,6 +100,8 @@ class ServerlessJobs:
         for name in ("id", "type"):
             del facts[name]
         facts["tags"] = run.request.get("tags", {})
+        if "flexExecution" in run.request:
+            facts["flexExecution"] = run.request["flexExecution"]
         if run.state in ENDED and self.report_billing and run.work is not None:
             facts["billedResourceUtilization"] = self._billed(run)
             facts["totalExecutionDurationSeconds"] = int(run.seconds)
@@ -109,6 +117,14 @@ class ServerlessJobs:
         page = [self._summary(self._update(run)) for run in newest_first[start : start + maxResults]]
         more = start + maxResults < len(newest_first)
         return {"jobRuns": page, **({"nextToken": str(start + maxResults)} if more else {})}
+
+    def update_application(self, applicationId: str, clientToken: str, **changes: Any) -> dict[str, Any]:
+        self._check_application(applicationId)
+        assert clientToken
+        if self.application["state"] not in ("CREATED", "STOPPED"):
+            raise _error(400, "ValidationException", f"Application is {self.application['state']}")
+        self.application |= changes
+        return {"application": self.application}
 
     def cancel_job_run(self, applicationId: str, jobRunId: str) -> dict[str, Any]:
         run = self._update(self._find(applicationId, jobRunId))

@@ -203,7 +203,7 @@ def _handler(stand_in: StandIn) -> Callable[..., BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = do_PUT = _serve
+        do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve
 
         def log_message(self, *_: Any) -> None:
             pass

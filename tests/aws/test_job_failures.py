@@ -17,7 +17,7 @@ from engines.emr.cost import estimate_job
 from engines.emr.job_driver import carry_out
 from engines.emr.orders import Entry, Kind
 from engines.emr.protocol import JobName
-from engines.emr.sizing import Work
+from engines.emr.sizing import Work, smallest_size
 from tests.aws import spark_jobs
 from tests.aws.conftest import PHOTOS, Setup
 from tests.aws.jobs import both, jobs_started, states
@@ -184,7 +184,9 @@ def test_a_retry_after_a_failed_job_is_a_new_job(setup: Setup, stand_in: StandIn
 
 def test_a_given_cluster_is_left_running(setup: Setup, stand_in: StandIn):
     published = Artifacts(setup.settings, AwsCalls(setup.settings)).current()
-    started = boto3.client("emr").run_job_flow(**cluster_for("a-person", setup.settings, published))
+    started = boto3.client("emr").run_job_flow(
+        **cluster_for("a-person", setup.settings, published, smallest_size(setup.settings))
+    )
     with setup.engine("emr-cluster", cluster_id=started["JobFlowId"]) as engine:
         setup.featurize(engine)
     assert stand_in.clusters.clusters[started["JobFlowId"]].state == "WAITING"
