@@ -119,7 +119,7 @@ FROM_JOBS = [
     Request("kms:Decrypt", STACK.parameters["BucketKmsKey"]),
     Request("kms:GenerateDataKey", STACK.parameters["BucketKmsKey"]),
 ]
-BY_WHO_MAKES_STACKS = {"setup.py", "stack.py"}
+BY_WHO_MAKES_STACKS = {"cost_allocation.py", "setup.py", "stack.py"}
 """Modules whose calls are an administrator's: `fruits emr init` and `fruits emr destroy`."""
 
 
