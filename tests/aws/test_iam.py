@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.package import ROOT
+from engines.core.storage.base import Storage
 from engines.emr.quota import VCPU_QUOTA
 from tests.aws.cloudformation import TEMPLATE, Stack, read_template
 from tests.aws.iam_simulator import Request, decide, install
@@ -96,28 +97,38 @@ CALLS: dict[tuple[str, str], list[Request]] = {
 """Call of engines/emr, as boto3 names it -> what AWS asks IAM about it.
 docs.aws.amazon.com/service-authorization/latest/reference, and for PassRole and tags the user guides of EMR."""
 
-FROM_THE_FLOW = [
-    # The output's catalog, record, report and lease; a few images, for the report.
-    Request("s3:GetObject", f"{BUCKET}/output/all/run.json"),
-    Request("s3:PutObject", f"{BUCKET}/output/all/run.json"),
-    Request("s3:PutObject", f"{BUCKET}/photos/one.jpg"),
-    Request("s3:GetObject", "arn:aws:s3:::our-photos/fruits/Apple/1.jpg"),
+OUTPUT = f"{BUCKET}/output/all/run.json"
+STORAGE: dict[str, list[Request]] = {
+    "list": [Request("s3:ListBucket", BUCKET)],
+    **{
+        name: [Request("s3:GetObject", OUTPUT)]
+        for name in ("read", "read_range", "read_versioned", "open", "stat", "exists")
+    },
+    "write": [Request("s3:PutObject", OUTPUT)],
+    "check_writable": [Request("s3:ListBucket", BUCKET), Request("s3:PutObject", OUTPUT)],
+    "delete": [Request("s3:DeleteObject", OUTPUT)],
+}
+"""What flow and jobs do with an output, by the methods of engines.core's Storage -> what S3 asks IAM about it."""
+
+BOTH_KEYS = [
     Request("kms:Decrypt", KEY),
     Request("kms:Decrypt", STACK.parameters["BucketKmsKey"]),
     Request("kms:GenerateDataKey", STACK.parameters["BucketKmsKey"]),
 ]
+FROM_THE_FLOW = [
+    *(request for requests in STORAGE.values() for request in requests),
+    Request("s3:PutObject", f"{BUCKET}/photos/one.jpg"),
+    Request("s3:GetObject", "arn:aws:s3:::our-photos/fruits/Apple/1.jpg"),  # a few, for the report
+    *BOTH_KEYS,
+]
 FROM_JOBS = [
+    *(request for requests in STORAGE.values() for request in requests),
     Request("s3:ListBucket", "arn:aws:s3:::our-photos", (("s3:prefix", "fruits/Apple/"),)),
     Request("s3:GetObject", "arn:aws:s3:::our-photos/fruits/Apple/1.jpg"),
     Request("s3:GetObject", f"{BUCKET}/artifacts/archives/one.tar.gz"),
-    Request("s3:GetObject", f"{BUCKET}/artifacts/entry/job_driver-1.py"),
-    Request("s3:ListBucket", BUCKET),
-    Request("s3:GetObject", f"{BUCKET}/output/all/features/1.parquet"),
-    Request("s3:PutObject", f"{BUCKET}/output/all/features/1.parquet"),
+    Request("s3:GetObject", f"{BUCKET}/artifacts/entry/stage_job-1.py"),
     Request("s3:PutObject", f"{BUCKET}/artifacts/logs/1/stderr.gz"),
-    Request("kms:Decrypt", KEY),
-    Request("kms:Decrypt", STACK.parameters["BucketKmsKey"]),
-    Request("kms:GenerateDataKey", STACK.parameters["BucketKmsKey"]),
+    *BOTH_KEYS,
 ]
 BY_WHO_MAKES_STACKS = {"cost_allocation.py", "setup.py", "stack.py"}
 """Modules whose calls are an administrator's: `fruits emr init` and `fruits emr destroy`."""
@@ -170,6 +181,11 @@ def test_the_table_has_every_call_of_the_engines_and_no_other():
     assert set(CALLS) == set(calls_of_the_engines())
 
 
+def test_the_table_has_everything_that_is_done_with_an_output():
+    methods = {name for name in vars(Storage) if not name.startswith("_") and callable(getattr(Storage, name))}
+    assert set(STORAGE) == methods - {"uri", "key", "check_key"}  # which ask nothing of S3
+
+
 NEEDED = {
     "submitter": [request for requests in CALLS.values() for request in requests] + FROM_THE_FLOW,
     "jobs": FROM_JOBS,
@@ -205,7 +221,8 @@ def test_what_could_be_done_with_a_role_that_is_too_wide():
         Request("iam:PassRole", STACK.arn("InstanceRole"), passed_to("lambda.amazonaws.com")),
         Request("elasticmapreduce:RunJobFlow", "*"),
         Request("elasticmapreduce:TerminateJobFlows", CLUSTER),
-        Request("s3:DeleteObject", f"{BUCKET}/output/all/run.json"),
+        Request("s3:DeleteObject", f"{BUCKET}/artifacts/archives/one.tar.gz"),
+        Request("s3:DeleteObject", "arn:aws:s3:::our-photos/fruits/Apple/1.jpg"),
         Request("s3:PutObject", "arn:aws:s3:::our-photos/fruits/Apple/1.jpg"),
         Request("s3:GetObject", "arn:aws:s3:::our-photos/other/1.jpg"),
         Request("s3:PutObject", f"{BUCKET}/elsewhere/1"),
