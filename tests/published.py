@@ -19,13 +19,20 @@ from tests.parity.chain import SequentialEngine
 
 
 def publish_run(
-    source: Path | str, output: Path | str, model: Model, *, components: float = 8, shard_size: int = 16
+    source: Path | str,
+    output: Path | str,
+    model: Model,
+    *,
+    components: float = 8,
+    shard_size: int = 16,
+    **options: object,
 ) -> RunRecord:
-    """What `fruits run` publishes, by the sequential engine; without the report."""
+    """What `fruits run` with these options publishes, by the sequential engine; without the report."""
     source, output = str(source), str(output)
     engine = SequentialEngine()
-    settings = RunSettings(source=source, output=output, components=components, shard_size=shard_size)
-    indexed = engine.index(IndexRequest(source, output, replace(settings.selection, shard_size=shard_size)))
+    settings = RunSettings(source=source, output=output, components=components, shard_size=shard_size, **options)  # type: ignore[arg-type]
+    selection = replace(settings.selection, shard_size=shard_size)
+    indexed = engine.index(IndexRequest(source, output, selection, settings.labelling))
     publish_model(model, output)
     featurized = engine.featurize(FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
     fitted = engine.fit_pca(FitRequest(output, indexed.catalog, model.fingerprint, components))
