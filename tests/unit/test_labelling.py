@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -236,6 +237,24 @@ class TestMetadata:
         with pytest.raises(InputError, match=r"there is no metadata below .* to take 'label' from") as error:
             catalog_of(source, labels="metadata")
         assert "--metadata" in error.value.hint
+
+    @pytest.mark.parametrize(("on_disk", "in_table"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
+    def test_accents_are_found_however_they_are_written(self, tmp_path: Path, on_disk: str, in_table: str) -> None:
+        name = "pêche mûre/é.jpg"
+        source = make(tmp_path / "source", unicodedata.normalize(on_disk, name), "a/1.jpg")
+        rows = [{"file_name": unicodedata.normalize(in_table, name), "label": "peach"}]
+        (source / "metadata.csv").write_bytes(as_csv(rows))
+        assert sorted(labels(source, labels="metadata").values()) == ["", "peach"]
+
+    @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+    def test_a_table_as_spreadsheets_write_it(self, source: Path, start: bytes) -> None:
+        (source / "metadata.csv").write_bytes(start + as_csv(ROWS).replace(b"\n", b"\r\n").replace(b"\r\r", b"\r"))
+        assert labels(source, labels="metadata")["Test/Apple/3.jpg"] == "a, b"
+
+    def test_a_table_that_is_not_utf8_is_a_clear_error(self, source: Path) -> None:
+        (source / "metadata.csv").write_bytes("file_name,label\nTest/Apple/3.jpg,pêche\n".encode("latin-1"))
+        with pytest.raises(InputError, match=r"metadata\.csv cannot be read"):
+            catalog_of(source, labels="metadata")
 
     def test_two_files_of_one_folder_are_a_clear_error(self, source: Path) -> None:
         (source / "metadata.csv").write_bytes(as_csv(ROWS))

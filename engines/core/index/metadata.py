@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import json
 import posixpath
+import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.csv
@@ -37,10 +38,22 @@ class Metadata:
     table: pa.Table
     rows: dict[str, int]
     used: bytearray
+    _composed: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._composed = {
+            unicodedata.normalize("NFC", key): number for key, number in self.rows.items() if not key.isascii()
+        }
 
     def row(self, key: str) -> int | None:
-        """The row of a photo, which is met; None if there is none."""
+        """The row of a photo, which is met; None if there is none.
+
+        A name that is written otherwise in Unicode is the same name: macOS takes letters and accents apart, tables are
+        mostly written with them in one.
+        """
         number = self.rows.get(key)
+        if number is None and not key.isascii():
+            number = self._composed.get(unicodedata.normalize("NFC", key))
         if number is not None:
             self.used[number] = 1
         return number
