@@ -128,6 +128,7 @@ def run(
 
 def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show) -> Outcome:
     """The stages; from the first one again when one of them met a damaged file, which then is made again."""
+    open_storage(settings.output).remove_unfinished()
     mended = Mended()
     for _ in range(MOST_REPAIRS):
         try:

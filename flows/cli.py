@@ -11,6 +11,7 @@ import typer
 from engines.core.errors import FruitsError, InputError
 from flows.commands import (
     check,
+    clean,
     demo,
     emr,
     export,
@@ -25,6 +26,7 @@ from flows.commands import (
     show,
     similar,
     transform,
+    verify,
 )
 from flows.home import give_home
 from flows.views.console import console, tolerate_encodings
@@ -45,6 +47,8 @@ for module in (
     ls,
     show,
     check,
+    verify,
+    clean,
     report,
     shard,
     transform,

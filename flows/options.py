@@ -493,6 +493,28 @@ class ShardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifySettings:
+    """An output to prove."""
+
+    output: Published = ""
+    deep: Annotated[bool, Option("Compute a sample of photos again, too.", flags=("--deep",))] = False
+    images: SampleSize = 500
+    credentials: Credentials = None
+    as_json: Json = False
+
+
+@dataclass(frozen=True, slots=True)
+class CleanSettings:
+    """An output to clean."""
+
+    output: Published = ""
+    keep: Annotated[int, Option("Former results to keep, the newest first.", minimum=0)] = 0
+    dry_run: Annotated[bool, Option("Show what would be removed, and remove nothing.", flags=("--dry-run",))] = False
+    yes: Annotated[bool, Option("Do not ask.", flags=("--yes", "-y"))] = False
+    credentials: Credentials = None
+
+
+@dataclass(frozen=True, slots=True)
 class ShowSettings:
     """An output to show."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -10,7 +11,7 @@ from typing import Any
 
 from engines.core.errors import DamagedError, InputError
 from engines.core.proof.reading import check, json_of, sealed_json
-from engines.core.storage import open_storage
+from engines.core.storage import Storage, open_storage
 
 RECORD = "run.json"
 """Replacing it is the commit: until then, readers see the former results."""
@@ -20,6 +21,9 @@ CATALOGS = "catalog"
 FEATURES = "features"
 REJECTS = "rejects"
 CHECKS = "checks"
+
+FORMER = "records"
+"""Records of runs that were published before, so that their results can be told from what is left of them."""
 
 FORMAT = 1
 """Counted up when a reader of before could not read a record."""
@@ -270,8 +274,36 @@ def _listed(value: Any) -> Any:
 
 
 def publish(output: str, record: RunRecord) -> None:
-    """Replace run.json atomically: from here on readers see the results that `record` names."""
-    open_storage(output).write(RECORD, sealed_json(record.to_json(), RECORD))
+    """Replace run.json atomically: from here on readers see the results that `record` names.
+
+    The record that is replaced is kept, see `former_records`.
+    """
+    storage = open_storage(output)
+    if storage.exists(RECORD):
+        former = storage.read(RECORD)
+        storage.write(f"{FORMER}/{hashlib.sha256(former).hexdigest()[:20]}.json", former)
+    storage.write(RECORD, sealed_json(record.to_json(), RECORD))
+
+
+def former_records(output: str) -> list[tuple[str, RunRecord]]:
+    """The records of former results by their keys, the newest first; what cannot be read of them is left out.
+
+    Records of the results that are published, and of results a newer record names too, are none of these.
+    """
+    storage = open_storage(output)
+    read: list[tuple[str, RunRecord]] = []
+    for item in storage.list(FORMER):
+        try:
+            read.append((item.key, _record_of(storage, item.key, storage.read(item.key))))
+        except InputError:
+            continue  # damaged, or of a later version: it keeps nothing
+    seen = {read_record(output).results}
+    found = []
+    for key, record in sorted(read, key=lambda pair: pair[1].finished, reverse=True):
+        if record.results not in seen:
+            seen.add(record.results)
+            found.append((key, record))
+    return found
 
 
 def read_record(output: str) -> RunRecord:
@@ -279,21 +311,24 @@ def read_record(output: str) -> RunRecord:
     storage = open_storage(output)
     if not storage.exists(RECORD):
         raise InputError(f"{storage.url} has no published results", "Run `fruits run SOURCE OUTPUT` first.")
+    return _record_of(storage, RECORD, storage.read(RECORD))
+
+
+def _record_of(storage: Storage, key: str, content: bytes) -> RunRecord:
     again = "Run `fruits run` again to replace it."
-    content = storage.read(RECORD)
     try:
-        check(storage, RECORD, content)
-        plain = json_of(storage, RECORD, content)
+        check(storage, key, content, RECORD)
+        plain = json_of(storage, key, content)
     except DamagedError as error:
         raise InputError(error.message, again) from error
     if plain.get("format") != FORMAT:
-        raise InputError(f"{storage.uri(RECORD)} has format {plain.get('format')}, known here is {FORMAT}", "Upgrade.")
+        raise InputError(f"{storage.uri(key)} has format {plain.get('format')}, known here is {FORMAT}", "Upgrade.")
     try:
         return RunRecord.from_json(plain)
     except KeyError as error:
-        raise InputError(f"{storage.uri(RECORD)} is damaged: {error} is missing", again) from error
+        raise InputError(f"{storage.uri(key)} is damaged: {error} is missing", again) from error
     except (TypeError, ValueError) as error:
-        raise InputError(f"{storage.uri(RECORD)} is damaged: {error}", again) from error
+        raise InputError(f"{storage.uri(key)} is damaged: {error}", again) from error
 
 
 def package_versions() -> dict[str, str]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
+from engines.core.errors import InputError
+from engines.published.clean import plan_cleaning, remove
+from engines.published.verify import verify
 from tests.conftest import write_photos
-from tests.damage import DAMAGE, KINDS, copied, file_of, parts_agree, run
+from tests.damage import DAMAGE, KINDS, copied, file_of, flip, parts_agree, run
 from tests.parity.chain import bytes_of
 
 SEED = random.randrange(10**6)
@@ -101,3 +105,85 @@ def test_nothing_is_said_or_written_where_nothing_is_damaged(
         path: time for path, time in before.items() if path != published
     }
     assert not caplog.records
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_verify_finds_every_file_that_is_damaged(output: Path, other: Path, damage: str) -> None:
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    # Where one of these is damaged, it is not known which files belong to the results.
+    for kind in ("record", "manifest"):
+        path = file_of(output, kind)
+        content = path.read_bytes()
+        DAMAGE[damage](path, file_of(other, kind), chance)
+        if (kind, damage) == ("record", "deleted"):
+            with pytest.raises(InputError, match="no published results"):
+                verify(str(output))
+        else:
+            assert str(path) in said_by_verify(output) or (kind, damage) == ("record", "replaced")
+        path.write_bytes(content)
+    # A canary that is gone is that of an output of before there was one.
+    kinds = [kind for kind in KINDS if kind not in ("record", "manifest") and (kind, damage) != ("canary", "deleted")]
+    paths = [file_of(output, kind) for kind in kinds]
+    for kind, path in zip(kinds, paths, strict=True):
+        DAMAGE[damage](path, file_of(other, kind), chance)
+    said = said_by_verify(output)
+    # The report of another run is a whole report; a PCA is known by its spectrum.
+    expected = [path for path in paths if damage != "replaced" or path.name not in ("report.html", "model.npz")]
+    # A network is read with its recipe; rejects that are gone are missed by the features of their shard.
+    expected = [path for path in expected if path.name != "network.bin"]
+    expected = [path for path in expected if (damage, path.parent.name) != ("deleted", "rejects")]
+    assert [path for path in expected if str(path) not in said] == []
+
+
+def test_verify_finds_a_stray_file_among_the_results(output: Path) -> None:
+    stray = file_of(output, "part").with_name("part-99999-copy.parquet")
+    shutil.copy(file_of(output, "part"), stray)
+    (found,) = verify(str(output)).found
+    assert (found.finding, found.key) == ("foreign", str(stray.relative_to(output)))
+    assert "Remove it" in found.remedy
+
+
+def test_verify_finds_nothing_in_what_a_run_left(published: Path) -> None:
+    result = verify(str(published))
+    assert (result.found, result.unsealed) == ([], 0)
+    assert result.files == len([path for path in published.rglob("*") if path.is_file()])
+
+
+def said_by_verify(output: Path) -> str:
+    return "\n".join(found.message for found in verify(str(output)).found)
+
+
+def test_clean_removes_what_no_record_refers_to_and_nothing_else(
+    source: Path, weights: str, tmp_path: Path, published: Path
+) -> None:
+    output = tmp_path / "output"
+    run(source, output, weights, images=20)
+    run(source, output, weights, images=30)
+    run(source, output, weights)
+    (output / "mine.txt").write_text("of a person")
+    (output / "features" / f".unfinished-{'0' * 32}").write_text("half")
+    everything = plan_cleaning(str(output))
+    assert {"results", "PCA", "features", "catalogs", "records of former runs"} <= set(everything.kinds)
+    kept = plan_cleaning(str(output), keep=1)
+    assert kept.kept == 1
+    assert 0 < kept.files < everything.files
+    remove(str(output), everything)
+    assert verify(str(output)).found == []
+    assert plan_cleaning(str(output)).files == 0
+    assert {key for key in bytes_of(output) if not key.startswith("mine")} == set(bytes_of(published))
+    assert (output / "mine.txt").is_file()
+    assert run(source, output, weights).unchanged
+
+
+def test_clean_refuses_where_it_cannot_know_what_is_needed(output: Path) -> None:
+    flip(file_of(output, "manifest"), output, random.Random(SEED))
+    with pytest.raises(InputError, match="catalog/"):
+        plan_cleaning(str(output))
+
+
+def test_a_run_leaves_no_unfinished_file_of_a_dead_writer(output: Path, source: Path, weights: str) -> None:
+    left = output / "results" / f".unfinished-{'a' * 32}"
+    left.write_text("half")
+    run(source, output, weights)
+    assert not left.exists()

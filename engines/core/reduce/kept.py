@@ -41,6 +41,14 @@ def read_pca(output: str, folder: str) -> Pca:
     return parsed(storage, key, load_pca, content)
 
 
+def prove_pca(output: str, folder: str) -> bool:
+    """Whether the PCA carries a seal; its spectrum is not looked at. Raises DamagedError."""
+    storage, key = open_storage(output), pca_key(folder)
+    proven = read_proven(storage, key, _SEALED_AS)
+    parsed(storage, key, load_pca, proven.content)
+    return proven.sealed
+
+
 def write_moments(output: str, key: str, moments: Mapping[str, Moments]) -> None:
     """Put moments by their names into the output."""
     open_storage(output).write(key, sealed_npz(dump_moments(moments), key))

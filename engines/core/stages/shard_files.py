@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engines.core import tables
-from engines.core.errors import DamagedError
+from engines.core.errors import DamagedError, GoneError
 from engines.core.index.catalog import Shard
 from engines.core.output import features_key, rejects_key
 from engines.core.proof.reading import damaged, parsed, read_proven, read_table, sealed_table
@@ -225,6 +225,8 @@ def _footer(storage: Storage, key: str) -> Any:
     try:
         with storage.open(key) as file:
             return parsed(storage, key, lambda _: pq.read_metadata(file), b"PAR1")
+    except GoneError as error:
+        raise damaged(storage, key, "missing") from error
     except DamagedError:
         read_table(storage, key)  # which says more exactly what is wrong with it
         raise

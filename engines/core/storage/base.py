@@ -87,6 +87,10 @@ class Storage(ABC):
     def write(self, key: str, content: bytes) -> None:
         """Put the object in place whole, or not at all, replacing a former one."""
 
+    def remove_unfinished(self) -> int:
+        """Remove what writers left that died while they wrote; their number. To be called with the lease."""
+        return 0
+
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove the object, and the folders that are empty then; what is not there is removed already."""

@@ -21,6 +21,9 @@ _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM)
 
 
+_UNFINISHED = ".unfinished-"
+
+
 class FolderStorage(Storage):
     """A local folder."""
 
@@ -94,7 +97,7 @@ class FolderStorage(Storage):
         try:
             os.makedirs(folder, exist_ok=True)
             # A dot in front hides an unfinished file (after a crash) from every reader of parquet folders.
-            temporary = os.path.join(folder, f".unfinished-{uuid.uuid4().hex}")
+            temporary = os.path.join(folder, f"{_UNFINISHED}{uuid.uuid4().hex}")
             try:
                 _write_synced(temporary, content)
                 os.replace(temporary, path)
@@ -104,6 +107,17 @@ class FolderStorage(Storage):
                 raise
         except OSError as error:
             raise _from_os_error(error, path) from error
+
+    def remove_unfinished(self) -> int:
+        """See Storage. A write that is under way nevertheless fails, and is tried again by whoever still wants it."""
+        removed = 0
+        for folder, _, names in os.walk(self.url):
+            for name in names:
+                if name.startswith(_UNFINISHED):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.path.join(folder, name))
+                        removed += 1
+        return removed
 
     def delete(self, key: str) -> None:
         """See Storage."""
