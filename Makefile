@@ -74,7 +74,7 @@ test-wheel: setup ## Install the wheel on each Python that is here, run the demo
 test-cpus: setup ## What a worker computes on emulated CPUs (ARM, Haswell) against this one; needs qemu and debootstrap, minutes.
 	$(PYTEST) tests/cpus
 
-test-accuracy: setup ## Name 500 real photos that were left out of a run over the others, by their nearest neighbours.
+test-accuracy: setup ## Name 500 real photos left out of a run by their nearest others; find swapped labels and copies among 6,600.
 	$(PYTEST) -s tests/accuracy
 
 test-browser: setup ## The pages in a real browser; needs Chromium.
