@@ -15,8 +15,9 @@ from PIL import Image
 
 from engines.core import tables
 from engines.core.errors import FruitsError
+from engines.core.index.catalog import find_entries, read_manifest
 from engines.core.networks.images import decode
-from engines.core.output import Part
+from engines.core.output import Part, RunRecord
 from engines.core.proof.reading import read_table
 from engines.core.quality.layout import first_two, neighbours_within
 from engines.core.rejects import RejectedImageError
@@ -107,12 +108,20 @@ class Pictures:
     readable: list[bool]
 
 
-def pictures_of(source: str, photos: Photos) -> Pictures:
+def pictures_of(output: str, record: RunRecord, photos: Photos) -> Pictures:
     """Read the photos once more. One that cannot be read any more has no picture, and the page says so."""
-    original = open_source(source)
-    entries = [Entry(path, label) for path, label in zip(photos.paths, photos.labels, strict=True)]
+    source = open_source(record.source)
+    known = find_entries(output, read_manifest(output, record.catalog), photos.paths)
+    entries = [known[path] for path in photos.paths]
     largest = _SIZES[0][0]
-    tiles = [_tile(content, largest) for content in read_ahead(original.read, entries, _READ_AHEAD)]
+
+    def read(entry: Entry) -> bytes | None:
+        try:
+            return source.read(entry)
+        except RejectedImageError:
+            return None
+
+    tiles = [_tile(content, largest) for content in read_ahead(read, entries, _READ_AHEAD)]
     content = b""
     side = largest
     for side, quality in _SIZES:
@@ -123,8 +132,8 @@ def pictures_of(source: str, photos: Photos) -> Pictures:
     return Pictures(uri, side, _COLUMNS, [tile is not None for tile in tiles])
 
 
-def _tile(content: bytes | FruitsError, side: int) -> Image.Image | None:
-    if isinstance(content, FruitsError):
+def _tile(content: bytes | FruitsError | None, side: int) -> Image.Image | None:
+    if content is None or isinstance(content, FruitsError):
         return None
     try:
         return Image.fromarray(decode(content, side))

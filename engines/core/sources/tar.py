@@ -85,7 +85,7 @@ class Tar(Archives):
                 raise changed(entry.path)
         return content
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 - sources live as long as the process
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - sources live as long as the process
     def _index(self, archive: str) -> dict[str, Entry]:
         """The entries of an archive by name, for readers that know no more than a path."""
         item = self.storage.stat(archive)

@@ -12,9 +12,7 @@ from engines.core.networks.model import Model
 from engines.core.reduce.pca import Pca, project
 from engines.core.rejects import RejectedImageError
 from engines.core.sources import Entry, open_source
-from engines.core.storage import read_ahead
-
-_READ_AHEAD = 16
+from engines.core.stages.featurize import read_contents
 
 Float32 = npt.NDArray[np.float32]
 
@@ -32,10 +30,10 @@ def recompute(task: RecomputeTask, value: tuple[Model, Pca]) -> list[Float32 | s
     model, pca = value
     source = open_source(task.source)
     outcomes: list[Float32 | str] = []
-    for content in read_ahead(source.read, task.entries, _READ_AHEAD):
-        if isinstance(content, Exception):
-            raise content
+    for content in read_contents(source, task.entries):
         try:
+            if isinstance(content, RejectedImageError):
+                raise content
             features = features_of(content, model)
         except RejectedImageError as reject:
             outcomes.append(f"{reject.reason}: {reject.detail}")
