@@ -17,6 +17,7 @@ from engines.core.index.catalog import Catalog, read_shard_entries, write_catalo
 from engines.core.index.labelling import Labelling, check_labelling
 from engines.core.index.selection import Selection
 from engines.core.sources import Entry, open_source
+from tests.s3 import Aws
 from tests.unit.test_catalog import make
 
 FOUR = ["Training/Apple/1.jpg", "Training/Fig/2.jpg", "Test/Apple/3.jpg", "Test/Fig/4.jpg"]
@@ -184,6 +185,15 @@ class TestMetadata:
     def test_a_file_elsewhere_is_relative_to_the_source(self, source: Path, tmp_path: Path) -> None:
         (tmp_path / "labels.csv").write_bytes(as_csv(ROWS))
         assert labels(source, labels="metadata", metadata=str(tmp_path / "labels.csv"))["Test/Apple/3.jpg"] == "a, b"
+
+    def test_it_is_read_from_s3(self, tmp_path: Path, aws: Aws, bucket: str) -> None:
+        aws.put(bucket, {f"photos/{key}": b"x" for key in FOUR} | {"photos/metadata.jsonl": as_jsonl(ROWS)})
+        aws.put(bucket, {"tables/other.csv": as_csv([{**row, "label": "other"} for row in ROWS])})
+        for metadata, expected in ((None, {"007", "fig", "a, b"}), (f"s3://{bucket}/tables/other.csv", {"other"})):
+            labelling = Labelling("metadata", metadata=metadata)
+            catalog = write_catalog(f"s3://{bucket}/photos", str(tmp_path / "output"), Selection(), labelling)
+            (shard,) = catalog.shards
+            assert {entry.label for entry in read_shard_entries(str(tmp_path / "output"), shard)} == expected
 
     def test_labels_stay_folders_where_columns_are_kept_only(self, source: Path) -> None:
         (source / "metadata.csv").write_bytes(as_csv(ROWS))
