@@ -63,16 +63,13 @@ class Labelling:
     @property
     def has_splits(self) -> bool:
         """Whether photos have a split."""
-        return self.split_depth is not None or self.split_column is not None or self._regex_has("split")
+        return self.split_depth is not None or self.split_column is not None or "split" in _groups(self)
 
     @property
     def texts(self) -> list[str]:
         """The columns of the metadata that labels and splits are made of."""
         labels = [self.label_column] if self.labels == "metadata" else []
         return labels + ([self.split_column] if self.split_column is not None else [])
-
-    def _regex_has(self, group: str) -> bool:
-        return self.label_regex is not None and group in re.compile(self.label_regex).groupindex
 
 
 def check_labelling(labelling: Labelling) -> None:
