@@ -4,7 +4,7 @@ IMPORT_EVERYTHING = """
 import importlib, sys
 from pathlib import Path
 packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
-names = {"engines.map_engine", "engines.spark.worker", "engines.core.stages.featurize", "engines.core.stages.project"}
+names = {"engines.map_engine", "engines.core.stages.featurize", "engines.core.stages.project"}
 for path in [*packages.rglob("*.cpython-*.so"), *packages.rglob("*.abi3.so")]:
     names.add(".".join(path.relative_to(packages).with_name(path.name.split(".")[0]).parts))
 names.remove("PIL._imagingtk")  # needs tkinter, which only a desktop has
