@@ -270,6 +270,18 @@ def test_an_archive_made_again_changes_the_photos_that_changed(tmp_path: Path, k
     assert changed == {"a/00.jpg", "c/7.jpg"}
 
 
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_photos_added_to_an_archive_cost_the_shards_they_fall_in(tmp_path: Path, kind: str) -> None:
+    write = {"tar": write_tar, "zip": write_zip}[kind]
+    photos = {f"{folder}/{number:03d}.jpg": f"{folder}{number}".encode() for folder in "ab" for number in range(200)}
+    output, path = str(tmp_path / "output"), write(tmp_path / f"photos.{kind}", photos)
+    before = {shard.id for shard in write_catalog(str(path), output, Selection(shard_size=8)).shards}
+    write(path, photos | {"a/100b.jpg": b"new"})
+    after = {shard.id for shard in write_catalog(str(path), output, Selection(shard_size=8)).shards}
+    assert len(before) > 30
+    assert 1 <= len(after - before) <= 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_is_what_was_listed(tmp_path: Path, kind: str) -> None:
     location = str(KINDS[kind](tmp_path, PHOTOS))
