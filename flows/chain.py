@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from engines import create_engine
 from engines.base import Engine, FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
 from engines.core.contracts import check_featurized, check_projected, check_rejects
-from engines.core.errors import DamagedError, TransientError
+from engines.core.errors import ContractError, DamagedError, StorageError, TransientError
 from engines.core.index.catalog import read_catalog, split_named
 from engines.core.index.rejected import examples_by_reason, first_rejects
 from engines.core.networks.model import Model, publish_model
@@ -123,7 +123,11 @@ def run(
     engine.on_progress = on_progress
     holder = holder or f"fruits, process {os.getpid()}"
     with exclusive(settings.output, holder) as lease, running(engine), guard or contextlib.nullcontext():
-        return _run_stages(engine, settings, lease, call, show or _show_nothing)
+        try:
+            return _run_stages(engine, settings, lease, call, show or _show_nothing)
+        except (StorageError, ContractError):
+            lease.check()  # an output that is gone is the cause, whatever was missed in it
+            raise
 
 
 def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show) -> Outcome:

@@ -16,6 +16,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkContext
 
 from engines.core.errors import FruitsError, StageError, TransientError
+from engines.map_engine import LOGGER
 from engines.spark.worker import Arrivals, run_task
 from engines.task_errors import connection_lost, task_failed, workers_died
 
@@ -25,6 +26,9 @@ _WAIT_SECONDS = 0.1
 
 EXECUTOR_SECONDS = {"spark": 60.0, "other": 600.0}
 """How long a stage waits while no task runs. A standalone cluster has its workers; other clusters start them."""
+
+SILENT_SECONDS = 15.0
+"""How long it waits without a word: executors take some seconds to start."""
 
 _DEAD_WORKER = re.compile(r"ExecutorLostFailure|Python worker exited unexpectedly|Python worker failed to connect back")
 _ENDING = re.compile(
@@ -85,25 +89,33 @@ class SparkJob:
     def outcomes(self) -> Iterator[tuple[int, Any]]:
         """(position, outcome or Failure) as tasks finish. Raises JobError, and TransientError if no task is started."""
         kind = "spark" if self._context.master.startswith("spark://") else "other"
-        deadline = time.monotonic() + EXECUTOR_SECONDS[kind]
+        since, said = time.monotonic(), False
         while True:
             try:
                 message = self._messages.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 _, tasks = self._tracked()
+                waited = time.monotonic() - since
                 if tasks:
-                    deadline = time.monotonic() + EXECUTOR_SECONDS[kind]
-                elif time.monotonic() > deadline:
+                    since, said = time.monotonic(), False
+                elif waited > EXECUTOR_SECONDS[kind]:
                     raise TransientError(
                         f"no worker of {self._context.master} took a task for {EXECUTOR_SECONDS[kind]:.0f} s",
                         "Check that its workers run, and have a free core and the executor's memory.",
                     ) from None
+                elif waited > SILENT_SECONDS and not said:
+                    said = True
+                    LOGGER.warning(
+                        "no worker of %s has a task: waiting up to %g s for one",
+                        self._context.master,
+                        EXECUTOR_SECONDS[kind],
+                    )
                 continue
             if isinstance(message, _Ended):
                 if message.error is not None:
                     raise JobError(message.error)
                 return
-            deadline = time.monotonic() + EXECUTOR_SECONDS[kind]
+            since, said = time.monotonic(), False
             yield message
 
     def stop(self) -> None:

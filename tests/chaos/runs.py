@@ -47,13 +47,15 @@ class Chaos:
         *options: str,
         plan: dict[str, object] | None = None,
         place: str | None = None,
+        aside: Path | None = None,
         retry_seconds: float | None = None,
     ) -> Ended:
         """Run it into `output` with a plan (see hostile/sitecustomize.py).
 
-        `place`: the output, where it is no folder; files about the run are beside `output` then, too.
+        `place`: the output, where it is no folder. Files about the run are beside `output`, or beside `aside`.
         """
-        trace, once = (output.with_name(f"{output.name}.{name}") for name in ("trace", "once"))
+        beside = aside or output
+        trace, once = (beside.with_name(f"{beside.name}.{name}") for name in ("trace", "once"))
         for each in (trace, once):
             each.unlink(missing_ok=True)
         self.orders.write_text(
@@ -83,9 +85,9 @@ class Chaos:
         steps = trace.read_text().splitlines() if trace.exists() else []
         return Ended(done.returncode, done.stderr, steps)
 
-    def finish(self, output: Path, *options: str, place: str | None = None) -> Ended:
+    def finish(self, output: Path, *options: str, place: str | None = None, aside: Path | None = None) -> Ended:
         """Run it; it must succeed."""
-        ended = self.run(output, *options, place=place)
+        ended = self.run(output, *options, place=place, aside=aside)
         assert ended.code == 0, ended.errors
         return ended
 

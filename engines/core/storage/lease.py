@@ -50,7 +50,9 @@ class Lease:
     """The right to write into an output. `check` before what must not happen without it."""
 
     def check(self) -> None:
-        """Raise StageError when the lease was lost, because this process gave no sign of life for too long."""
+        """Raise StageError when the lease was lost, because this process gave no sign of life for too long, or because
+        the output is not there any more.
+        """
 
 
 @contextlib.contextmanager
@@ -71,7 +73,7 @@ def exclusive(output: str, holder: str) -> Iterator[Lease]:
     storage = open_storage(output)
     if isinstance(storage, FolderStorage):
         with _locked_folder(storage.url, about):
-            yield Lease()
+            yield _FolderLease(storage.url)
     elif isinstance(storage, ObjectStorage):
         lease = _ObjectLease(storage, about)
         lease.acquire()
@@ -110,11 +112,13 @@ def _locked_folder(folder: str, about: About) -> Iterator[None]:
             break
         os.close(descriptor)  # its former holder removed the file between our open and our lock
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(about).encode())
+        with contextlib.suppress(OSError):  # a full disk: what it says is for people, the lock is held
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(about).encode())
         yield
     finally:
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):  # the output was removed
+            os.unlink(path)
         os.close(descriptor)
 
 
@@ -167,6 +171,23 @@ def _is_same_file(descriptor: int, path: str) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+class _FolderLease(Lease):
+    """A lock on a folder, which is worth something as long as that folder is the output."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._status = os.stat(folder)
+
+    def check(self) -> None:
+        """See Lease."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self._status, os.stat(self._folder)):
+                return
+        raise StageError(
+            f"the output {self._folder} was removed while this run was writing into it", "Run again: it begins anew."
+        )
 
 
 class _ObjectLease(Lease):

@@ -4,7 +4,8 @@
 - FRUITS_CHAOS_FILE names a file of JSON. Its `trace` names a file that gets a line for each step of the storage: the
   role of the process, the step, the key. Roles: `driver`, the process that FRUITS_CHAOS_DRIVER is new to; `worker`.
 - Its `plan`: at the step `number` (from 0) of those that `role` takes and `pattern` matches, the `victim` is killed,
-  once in all: `itself`, or the `executor`, the JVM whose Python worker it is. The file `once` says that it was.
+  once in all: `itself`, or the `executor`, the JVM whose Python worker it is. The file `once` says that it was. Where
+  the victim is the `output`, a `command` is run.
 - Its `retry_seconds`: so long a request to S3 is repeated.
 """
 
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -77,7 +79,10 @@ def _step(name: str, key: str) -> None:
                 os.close(os.open(_orders["once"], os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return
-            _kill(os.getpid() if _plan["victim"] == "itself" else _executor(), signal.SIGKILL)
+            if _plan["victim"] == "output":
+                subprocess.run(_plan["command"], check=True)
+            else:
+                _kill(os.getpid() if _plan["victim"] == "itself" else _executor(), signal.SIGKILL)
         _steps += 1
 
 
