@@ -141,16 +141,20 @@ class DaskEngine(MapEngine):
                 pass
             if client.status != "running" or (self._cluster is not None and not self._cluster.alive):
                 raise connection_lost("the scheduler has ended")
+            silent: OSError | None = None
             try:
                 workers = client.nthreads()
             except OSError as error:
-                raise connection_lost(error) from error
+                workers, silent = {}, error  # a machine that is busy beyond measure answers late
             if workers:
                 alone_since = None
             elif alone_since is None:
                 alone_since = time.monotonic()
-                _LOGGER.warning("no worker is there: waiting up to %g s for one", WORKER_SECONDS)
+                what = "no worker is there" if silent is None else "the scheduler does not answer"
+                _LOGGER.warning("%s: waiting up to %g s", what, WORKER_SECONDS)
             elif time.monotonic() - alone_since > WORKER_SECONDS:
+                if silent is not None:
+                    raise connection_lost(silent)
                 raise TransientError(f"no worker was there for {WORKER_SECONDS:g} s", self._missing_workers_hint)
 
     @property

@@ -14,7 +14,7 @@ from tests.command_line import FRUITS
 from tests.parity.chain import bytes_of
 
 SHARD_SIZE = 8
-_END_SECONDS = 300
+_END_SECONDS = 900
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,21 @@ def test_a_photo_that_may_not_be_read_ends_the_run_and_is_named(
     assert "003.jpg was denied (AccessDenied: a fault for a test)" in ended.errors
 
 
+@pytest.mark.parametrize("engine", ["dask", "spark"])
+def test_no_secret_is_in_what_a_run_writes_or_says(
+    chaos: Chaos, aws: Aws, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    secrets = {"AWS_SECRET_ACCESS_KEY": "hush-hush-key", "AWS_SESSION_TOKEN": "hush-hush-token"}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    ended = chaos.finish(tmp_path / "output", "--engine", engine, "--verbose", place=f"s3://{bucket}/out")
+    assert "hush" not in ended.errors
+    written = [key for key in aws.keys(bucket) if key.startswith("out/")]
+    assert {"out/run.json", "out/report.html"} < set(written)
+    for key in written:
+        assert b"hush" not in aws.client().get_object(Bucket=bucket, Key=key)["Body"].read(), key
+
+
 def _never(_method: str, _path: str, _number: int) -> None:
     return None
 

@@ -14,8 +14,8 @@ from tests.conftest import write_photos
 
 pytestmark = pytest.mark.long
 
-ENOUGH, TOO_SMALL = "size=64m", "size=10m"
-"""Of a file system in memory: a model takes 9 MB, and the features of 60 photos 0.3."""
+ENOUGH, TOO_SMALL = "size=64m", "size=8900k"
+"""Of a file system in memory: a model takes 8.7 MB, and the features of 80 photos 0.4."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def undisturbed(chaos: Chaos) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def chaos(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Chaos:
     folder = tmp_path_factory.mktemp("faults")
-    source = write_photos(folder / "photos", images=400, classes=4)
+    source = write_photos(folder / "photos", images=80, classes=4)
     return Chaos(source, weights, ("--workers", "2"), folder, folder / "orders.json")
 
 

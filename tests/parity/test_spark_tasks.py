@@ -16,6 +16,8 @@ from pyspark import SparkContext, TaskContext, cloudpickle
 
 from engines.core.errors import InputError, StageError, StorageError, TransientError
 from engines.spark.engine import SparkEngine
+from engines.spark.launch import driver_settings
+from tests.ports import listening_addresses
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
@@ -175,6 +177,19 @@ def test_an_interrupt_cancels_the_job(engine: SparkEngine, tmp_path: Path) -> No
         work(engine, leaves_a_trace, range(100))
     thread.join()
     assert_nothing_starts(tmp_path, of=100)
+
+
+def test_every_port_is_on_loopback_and_no_secret_is_in_the_settings(
+    engine: SparkEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(engine, lambda item, _: item)
+    assert listening_addresses() == {"127.0.0.1"}
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    settings = [
+        *SparkContext.getOrCreate().getConf().getAll(),
+        *driver_settings("yarn", verbose=False, overrides={}).items(),
+    ]
+    assert not [name for name, value in settings if "AWS" in name or "hush-hush" in value]
 
 
 def test_settings_are_visible(engine: SparkEngine) -> None:

@@ -28,6 +28,7 @@ from engines.core.networks.model import Model, publish_model
 from engines.dask.engine import DaskEngine
 from tests.parity.chain import Run, SequentialEngine, bytes_of, run_chain
 from tests.parity.processes import dask_cluster
+from tests.ports import listening_addresses
 
 COMPONENTS = 16
 SHARD_SIZE = 8
@@ -199,7 +200,7 @@ class TestFailures:
         ):
             list(engine.map(_echo, [0], engine.broadcast(None)))
         assert address in error.value.hint
-        assert "no worker is there: waiting up to 3 s for one" in caplog.text
+        assert "no worker is there: waiting up to 3 s" in caplog.text
 
     def test_other_users_of_the_machine_cannot_hand_it_work(self, engine: DaskEngine) -> None:
         list(engine.map(_echo, [0], engine.broadcast(None)))
@@ -214,6 +215,10 @@ class TestFailures:
                 asyncio.run(attempt)
         of_the_engine = engine._cluster.security.get_connection_args("client")
         asyncio.run(connect(address, timeout=3, **of_the_engine)).abort()
+
+    def test_every_port_is_on_loopback(self, engine: DaskEngine) -> None:
+        list(engine.map(_echo, [0], engine.broadcast(None)))
+        assert listening_addresses() == {"127.0.0.1"}
 
     def test_failures_write_nothing_to_the_terminal(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -6,8 +6,10 @@ import datetime
 import functools
 import ipaddress
 import os
+import re
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,6 +242,41 @@ class TestConfiguration:
         with pytest.raises(StorageError, match="SSO session") as error, translated("s3://b/photo.jpg"):
             obstore.get(store, "photo.jpg")
         assert "aws sso login" in error.value.hint
+
+
+class TestRenewal:
+    def test_credentials_that_expire_while_the_run_goes_are_renewed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A program hands out another key each time; the service takes none that it has refused."""
+        program, handed_out = tmp_path / "keys.py", tmp_path / "number"
+        handed_out.write_text("0")
+        program.write_text(
+            "import datetime, json, pathlib\n"
+            f"file = pathlib.Path({str(handed_out)!r})\n"
+            "number = int(file.read_text()) + 1\n"
+            "file.write_text(str(number))\n"
+            "ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=1)\n"
+            "print(json.dumps({'Version': 1, 'AccessKeyId': f'KEY{number:03d}', 'SecretAccessKey': 'secret',\n"
+            "                  'SessionToken': 'token', 'Expiration': ends.isoformat()}))\n"
+        )
+        (tmp_path / "config").write_text(f"[default]\ncredential_process = {sys.executable} {program}\n")
+        monkeypatch.setattr(access, "_RENEW", datetime.timedelta(0))
+        refused_up_to = 0
+
+        def answer(request: Request) -> Answer:
+            key = re.search(r"Credential=KEY(\d+)/", request.headers["authorization"])
+            assert key
+            taken = int(key[1]) > refused_up_to
+            return good(request) if taken else refused("ExpiredToken", "The provided token has expired.", 400)
+
+        with answering(answer) as running:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
+            storage = open_object_storage("s3://b")
+            for _ in range(3):
+                assert_one_photo(storage)
+                refused_up_to = int(handed_out.read_text())
+        assert refused_up_to >= 3
 
 
 class TestWithoutCredentials:
