@@ -82,8 +82,8 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
             except RejectedImageError as reject:
                 rejects.append((entry.path, own_label(entry), reject.reason, reject.detail))
                 continue
-            except FruitsError as error:
-                raise type(error)(f"{entry.path}: {error.message}", error.hint) from error
+            except FruitsError:
+                raise
             except Exception as error:
                 raise StageError(f"{entry.path}: {type(error).__name__}: {error}") from error
             kept.append(entry)
