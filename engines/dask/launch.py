@@ -46,8 +46,13 @@ _DEATH = re.compile(
     r"|.*(?P<memory>exceeded \d+% memory budget)"
 )
 """How a nanny says how its worker ended."""
-_OURS = re.compile(r"Task \S+ marked as failed because \d+ workers died|.*lose already computed task")
-"""What the scheduler says of a worker's death, after which the engine goes on."""
+_OURS = re.compile(
+    r"Task \S+ marked as failed because \d+ workers died|.*lose already computed task"
+    r"|.*TLS handshake failed.*UNEXPECTED_EOF"
+)
+"""What is of no use to a person: the engine says itself what it does about a worker's death; a connection that was not
+made in time, on a busy machine, is made again.
+"""
 
 
 def check_semaphores() -> None:

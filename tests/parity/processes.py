@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyspark
 
-_START_SECONDS = 60
+_START_SECONDS = 240
 
 
 def free_port() -> int:

@@ -117,7 +117,7 @@ def _locked_folder(folder: str, about: About) -> Iterator[None]:
             os.write(descriptor, json.dumps(about).encode())
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):  # the output was removed
+        with contextlib.suppress(OSError):  # the output was removed, or became read-only: the lock ends all the same
             os.unlink(path)
         os.close(descriptor)
 
