@@ -141,7 +141,8 @@ def _file_for_lock(folder: str, about: About) -> Iterator[None]:
     try:
         yield
     finally:
-        os.unlink(path)
+        with contextlib.suppress(OSError):  # as above
+            os.unlink(path)
 
 
 def _remove_if_ended(folder: str, path: str) -> None:
