@@ -23,6 +23,7 @@ from engines.base import Progress
 from engines.core.output import REPORT, Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, open_storage
+from engines.emr.cost import closing_line
 from flows.views.overview import left_out_rows
 from flows.views.progress import Listener, tell, throttled
 from flows.views.summary import arithmetic_remarks, fitted_to, model_line
@@ -145,7 +146,6 @@ def _reused(counts: Counts) -> str:
 
 def _cost(record: RunRecord) -> str:
     details = record.engine_details
-    cost = details.get("cost_usd")
-    if isinstance(cost, int | float):
-        return f"US$ {cost:,.2f}, at prices of {details['prices_of']}"
-    return str(cost or details.get("billed") or "none: nothing was rented")
+    if line := closing_line(details):
+        return f"{line}, at prices of {details['prices_of']}" if "prices_of" in details else line
+    return str(details.get("cost_usd") or details.get("billed") or "none: nothing was rented")

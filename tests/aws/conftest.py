@@ -168,7 +168,9 @@ class Setup:
         """All four stages; what was featurized, and the parts of the results."""
         indexed = engine.index(self.index_request())
         featurized = engine.featurize(self.featurize_request(indexed))
-        fitted = engine.fit_pca(FitRequest(self.output, indexed.catalog, self.model.fingerprint, 8))
+        fitted = engine.fit_pca(
+            FitRequest(self.output, indexed.catalog, self.model.fingerprint, 8, content=featurized.content)
+        )
         projected = engine.project(ProjectRequest(self.output, indexed.catalog, self.model.fingerprint, fitted.pca))
         return featurized, projected.parts
 

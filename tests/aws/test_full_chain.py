@@ -39,8 +39,8 @@ def laptop(aws, places, model) -> dict[str, str]:
     with DaskEngine(workers=1) as engine:
         indexed = engine.index(IndexRequest(source, output, Selection(shard_size=6)))
         publish_model(model, output)
-        engine.featurize(FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
-        fitted = engine.fit_pca(FitRequest(output, indexed.catalog, model.fingerprint, 8))
+        featurized = engine.featurize(FeaturizeRequest(source, output, indexed.catalog, model.fingerprint))
+        fitted = engine.fit_pca(FitRequest(output, indexed.catalog, model.fingerprint, 8, content=featurized.content))
         projected = engine.project(ProjectRequest(output, indexed.catalog, model.fingerprint, fitted.pca))
     return {str(part["key"]): str(part["sha256"]) for part in projected.parts}
 

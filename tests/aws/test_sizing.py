@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.emr.cost import cost_record, estimate_job, load_prices
+from engines.emr.cost import closing_line, cost_record, estimate_job, load_prices
 from engines.emr.protocol import Billed, JobName
 from engines.emr.settings import EmrSettings
 from engines.emr.sizing import WORKER_MEMORY_GB, Work, size_for_job
@@ -78,6 +78,22 @@ def test_cost_is_hours_times_prices():
     record = cost_record(settings, "emr-serverless", Billed(7.0, 11.0, 13.0))
     assert record["cost_usd"] == 7 * 2 + 11 * 3 + 13 * 5
     assert load_prices(settings, "emr-serverless").hour == prices
+
+
+@pytest.mark.parametrize(
+    ("record", "line"),
+    [
+        ({"estimated_usd": 0.0379, "cost_usd": 0.0312}, "estimated 0.04, billed 0.03 US dollars"),
+        ({"estimated_usd": 0.04, "cost_usd_at_most": 0.03}, "estimated 0.04, billed at most 0.03 US dollars"),
+        ({"estimated_usd": 0.04, "billed": "not yet"}, "estimated 0.04 US dollars; the bill is not known yet"),
+        ({"cost_usd": 0.001}, "billed less than 0.01 US dollars"),  # of a job that an earlier process started
+        ({"cost_usd": 0.0}, "billed 0.00 US dollars"),
+        ({"cost_usd": "no price known"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_run_ends_with_its_estimate_against_its_bill(record: dict[str, float | str], line: str):
+    assert closing_line(record) == line
 
 
 def test_an_unknown_price_is_said():

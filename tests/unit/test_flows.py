@@ -204,7 +204,7 @@ def test_the_summary_has_rejects_by_reason_and_marks_weights_that_were_made_up(t
     ("details", "cost"),
     [
         ({}, "none: nothing was rented"),
-        ({"cost_usd": 1.234, "prices_of": "2026-11-01"}, "US$ 1.23, at prices of 2026-11-01"),
+        ({"cost_usd": 1.234, "prices_of": "2026-11-01"}, "billed 1.23 US dollars, at prices of 2026-11-01"),
         ({"cost_usd": "no price known", "prices_of": "2026-11-01"}, "no price known"),
         ({"billed": "not reported by AWS yet"}, "not reported by AWS yet"),
     ],
