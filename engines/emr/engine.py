@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from abc import abstractmethod
@@ -96,8 +97,9 @@ class EmrEngine(Engine):
             if features_key(request.fingerprint, shard.id) not in present or shard.id in request.redo
         ]
         if not missing:
-            return self._here().featurize(request)
-        work = {"featurize": _work(missing)} | dict.fromkeys(("fit_pca", "project"), _work(shards))
+            with contextlib.suppress(WorkersNeededError):  # for a shard whose file is damaged, which only reading shows
+                return self._here().featurize(request)
+        work = {"featurize": _work(missing or shards[:1])} | dict.fromkeys(("fit_pca", "project"), _work(shards))
         return self._ordered("featurize", request, FeaturizeReport, work)
 
     def fit_pca(self, request: FitRequest) -> FitReport:

@@ -12,6 +12,8 @@ import pytest
 from engines.base import FitReport, FitRequest, ProjectReport, ProjectRequest
 from engines.core.errors import StageError, StorageError, TransientError
 from engines.core.index.selection import Selection
+from engines.core.output import FEATURES
+from engines.core.storage import open_storage
 from engines.emr.control import stop_run
 from engines.emr.job_driver import serve
 from engines.emr.orders import Entry, Kind, OrderLog
@@ -228,6 +230,19 @@ def test_a_run_that_finds_everything_done_starts_no_job(setup: Setup, stand_in: 
     assert featurized.reused == PHOTOS
     assert sum(part["rows"] for part in parts) == PHOTOS
     assert jobs_started(stand_in) == 1
+
+
+def test_a_damaged_shard_is_made_again_by_a_job(setup: Setup, stand_in: StandIn):
+    with setup.engine(run="first") as engine:
+        setup.featurize(engine)
+    storage = open_storage(setup.output)
+    key = next(item.key for item in storage.list(FEATURES))
+    whole = storage.read(key)
+    storage.write(key, whole[:-200])
+    with setup.engine(run="second") as engine:
+        assert setup.featurize(engine).featurized == PHOTOS
+    assert storage.read(key) == whole
+    assert jobs_started(stand_in) == 2
 
 
 def test_a_stage_that_may_heal_is_tried_again_by_the_same_job(setup: Setup, stand_in: StandIn):
