@@ -149,8 +149,13 @@ def _issues(storage: Storage, key: str, quality: Quality, photos: Photos) -> lis
             [(f"{kind}_score", "ascending"), ("path", "ascending")]
         )
         column, text = _OTHER[kind]
-        shown = []
-        for row in flagged.slice(0, _ISSUES_SHOWN).to_pylist():
+        shown: list[dict[str, Any]] = []
+        pairs: set[frozenset[str]] = set()
+        for row in flagged.slice(0, 2 * _ISSUES_SHOWN).to_pylist():
+            pair = frozenset((row["path"], row[column]))
+            if pair in pairs or len(shown) == _ISSUES_SHOWN:
+                continue  # the other half of two duplicates, or enough
+            pairs.add(pair)
             other = None if "{}" in text else photos.number(row[column], labels[row[column]])
             shown.append(
                 {
