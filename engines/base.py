@@ -116,7 +116,8 @@ class FitRequest:
     """Fit standardization and PCA to all features of the catalog, or to those of one `split`.
 
     `components`: a number, or a share in (0, 1). `content`: that of the FeaturizeReport. It is part of the PCA's
-    version: photos with other bytes under the same names have another PCA.
+    version: photos with other bytes under the same names have another PCA. `frozen`: the version of a PCA in `pca/` of
+    the output that is taken as it is; nothing is fitted then, and `components` and `split` say nothing.
     """
 
     output: str
@@ -125,6 +126,7 @@ class FitRequest:
     components: float
     split: str | None = None
     content: str = ""
+    frozen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class FitReport:
     """The PCA's version (`pca/VERSION/` in the output) and its figures. `explained_variance` is a share in (0, 1].
 
     `tied`, `unsettled`: numbers of components, from 1, see `engines.core.reduce.eigen.Eigenpairs`. `damage`: what was
-    found damaged, in words, and made again.
+    found damaged, in words, and made again. Of a frozen PCA, `explained_variance` is of the photos it was applied to,
+    `frozen_variance` of those it was fitted to, and so is `components_for_95`.
     """
 
     pca: str
@@ -143,6 +146,7 @@ class FitReport:
     tied: list[int] = field(default_factory=list)
     unsettled: list[int] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    frozen_variance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

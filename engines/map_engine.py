@@ -57,6 +57,7 @@ from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.moments import MomentsTask, shard_moments
 from engines.core.stages.project import ProjectTask, project_shard
 from engines.core.stages.shard_files import ShardReport, quarantined
+from engines.frozen_pca import measure_frozen
 from engines.moved import take_over_moved
 from engines.nearest_rows import MAX_MOMENT_GROUPS, find_neighbours
 from engines.reuse import (
@@ -205,8 +206,10 @@ class MapEngine(Engine):
     def fit_pca(self, request: FitRequest) -> FitReport:
         """See Engine. Moments are exact, so how shards are grouped is free: a group per worker."""
         network = network_of(read_recipe(request.output, request.fingerprint))
-        components = check_components(request.components, network.features)
         catalog = read_catalog(request.output, request.catalog)
+        if request.frozen:
+            return measure_frozen(request, catalog.shards, lambda: self._moments(request, network, catalog.shards))
+        components = check_components(request.components, network.features)
         facts: list[Any] = [RULES, request.fingerprint, components, [shard.id for shard in catalog.shards]]
         if request.split is not None:
             facts.append(split_named(request.split, catalog.splits).digest)

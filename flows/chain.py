@@ -18,6 +18,7 @@ from engines import create_engine
 from engines.base import Engine, FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
 from engines.core.contracts import check_featurized, check_projected, check_rejects
 from engines.core.errors import ContractError, DamagedError, StorageError, TransientError
+from engines.core.frozen import Frozen, adopt, find_frozen
 from engines.core.index.catalog import read_catalog, split_named
 from engines.core.index.rejected import examples_by_reason, first_rejects
 from engines.core.networks.model import Model, publish_model
@@ -163,11 +164,14 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
     LOGGER.info("%s of %s classes in %s shards", images, f"{indexed.labels:,}", f"{indexed.shards:,}")
     for remark in indexed.remarks:
         LOGGER.warning("%s", remark)
-    if settings.components >= 1:
+    if settings.components >= 1 and settings.frozen_pca is None:
         fitted_to = indexed.listed if settings.fit_split is None else split_named(settings.fit_split, indexed.splits)
         check_enough_images(fitted_to, settings.components)
     model = call("model", f"model {os.path.basename(settings.weights)}", put_model, settings)
     clock.lap("model")
+    frozen = None
+    if settings.frozen_pca is not None:
+        frozen = call("frozen_pca", f"PCA of {settings.frozen_pca}", put_frozen_pca, settings, model)
     featurized = call(
         "featurize",
         f"featurize {images}",
@@ -203,14 +207,20 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
         output,
         lambda: _examples_of_rejects(output, indexed.catalog, model.fingerprint),
     )
-    if settings.fit_split is None:
+    if settings.fit_split is None and frozen is None:
         check_enough_images(featurized.featurized, settings.components)
     fitted = call(
         "fit_pca",
-        f"fit PCA to {featurized.featurized:,} images",
+        f"fit PCA to {featurized.featurized:,} images" if frozen is None else f"PCA {frozen.version} as it is",
         engine.fit_pca,
         FitRequest(
-            output, indexed.catalog, model.fingerprint, settings.components, settings.fit_split, featurized.content
+            output,
+            indexed.catalog,
+            model.fingerprint,
+            settings.components,
+            settings.fit_split,
+            featurized.content,
+            frozen.version if frozen else "",
         ),
     )
     clock.lap("fit_pca")
@@ -224,7 +234,7 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
     clock.lap("project")
     mended.say(projected)
     check_projected(featurized.featurized, projected.projected)
-    record = record_of(engine, settings, model, clock.timings, indexed, featurized, fitted, projected)
+    record = record_of(engine, settings, model, clock.timings, indexed, featurized, fitted, projected, frozen)
     published = published_as(output, record) if all_done_before(featurized, fitted, projected) else None
     unchanged = published is not None
     record = published or record
@@ -237,6 +247,12 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
 def _examples_of_rejects(output: str, catalog: str, fingerprint: str) -> dict[str, list[str]]:
     rows = first_rejects(output, fingerprint, read_catalog(output, catalog).shards, _REJECTS_LOOKED_AT)
     return examples_by_reason(rows, _REJECTS_SHOWN)
+
+
+def put_frozen_pca(settings: RunSettings, model: Model) -> Frozen:
+    """Take the PCA that the settings name over into the output, if it fits the features of `model`."""
+    found = find_frozen(str(settings.frozen_pca), settings.output)
+    return adopt(found, settings.output, model.fingerprint)
 
 
 def put_model(settings: RunSettings) -> Model:

@@ -14,6 +14,7 @@ from platformdirs import user_cache_path
 from engines import engine_row
 from engines.core.contracts import check_locations, check_max_rejects
 from engines.core.errors import InputError
+from engines.core.frozen import VERSION, find_frozen
 from engines.core.index.labelling import check_labelling, split_name
 from engines.core.index.metadata import check_metadata_file
 from engines.core.networks.canary import check_arithmetic
@@ -26,6 +27,8 @@ from flows.engine_log import LOGGER
 from flows.home import temporary_folder, why_not_writable
 from flows.options import CheckSettings, RunSettings
 from flows.signatures import declared
+
+_DEFAULT_COMPONENTS = next(each.default for each in declared(RunSettings) if each.name == "components")
 
 Settings = TypeVar("Settings", RunSettings, CheckSettings)
 
@@ -67,6 +70,10 @@ def check_settings(settings: RunSettings) -> RunSettings:
     check_labelling(settings.labelling)
     fit_split = check_fit_split(settings)
     source, output = check_locations(settings.source, settings.output)
+    frozen_pca = settings.frozen_pca
+    if frozen_pca is not None:
+        frozen_pca = frozen_pca if VERSION.fullmatch(frozen_pca) else normalize_location(frozen_pca)
+        components = check_frozen(replace(settings, frozen_pca=frozen_pca), output)
     metadata = check_metadata(settings.metadata)
     weights = settings.weights
     if weights not in ("imagenet", "random"):
@@ -83,7 +90,23 @@ def check_settings(settings: RunSettings) -> RunSettings:
         keep_columns=list(settings.labelling.keep_columns) or None,
         metadata=metadata,
         fit_split=fit_split,
+        frozen_pca=frozen_pca,
     )
+
+
+def check_frozen(settings: RunSettings, output: str) -> int:
+    """The number of components of the frozen PCA. Raises InputError where there is none, or other ones are asked."""
+    if settings.fit_split is not None:
+        raise InputError(
+            "a frozen PCA is not fitted to a split", "Leave out --fit-split, or leave out --frozen-pca to fit anew."
+        )
+    k = len(find_frozen(str(settings.frozen_pca), output).read().components)
+    if settings.components not in (k, _DEFAULT_COMPONENTS):
+        raise InputError(
+            f"the frozen PCA has {k:,} components, not {settings.components:g}",
+            "Leave out --components, or leave out --frozen-pca to fit anew.",
+        )
+    return k
 
 
 def check_fit_split(settings: RunSettings) -> str | None:

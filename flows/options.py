@@ -127,6 +127,14 @@ Credentials = Annotated[
     str | None,
     Option("An AwsCredentials block of Prefect to use for S3; AWS' usual variables by default.", metavar="BLOCK"),
 ]
+FrozenPca = Annotated[
+    str | None,
+    Option(
+        "Take the PCA that another output published, or a version in pca/ of this one, and fit none: vectors stay "
+        "comparable. Its components are taken as they are.",
+        metavar="OUTPUT|VERSION",
+    ),
+]
 Model = Annotated[str, Option("Folder or URL of the published results whose model is used.", metavar="OUTPUT")]
 Photos = Annotated[
     list[str],
@@ -189,6 +197,7 @@ class RunSettings(TakesPhotos):
     split_depth: SplitDepth = None
     split_column: SplitColumn = None
     fit_split: FitSplit = None
+    frozen_pca: FrozenPca = None
 
     @property
     def engine_settings(self) -> dict[str, Any] | None:

@@ -10,10 +10,12 @@ from typing import Any
 
 from engines.base import Engine, FeaturizeReport, FitReport, IndexReport, ProjectReport
 from engines.core.errors import DamagedError, InputError
+from engines.core.frozen import Frozen
 from engines.core.networks.model import Model
 from engines.core.output import (
     Arithmetic,
     Counts,
+    FrozenPca,
     ModelRecord,
     Part,
     RunRecord,
@@ -146,8 +148,9 @@ def record_of(
     featurized: FeaturizeReport,
     fitted: FitReport,
     projected: ProjectReport,
+    frozen: Frozen | None = None,
 ) -> RunRecord:
-    """What run.json says of a run."""
+    """What run.json says of a run. `frozen`: the PCA it took, if it fitted none."""
     return RunRecord(
         source=settings.source,
         results=projected.results,
@@ -178,5 +181,12 @@ def record_of(
         left_out=indexed.left_out,
         splits=indexed.splits,
         remarks=tuple(indexed.remarks),
+        frozen_pca=_frozen(frozen, fitted),
         parts=tuple(Part(**part) for part in projected.parts),  # type: ignore[arg-type]
     )
+
+
+def _frozen(frozen: Frozen | None, fitted: FitReport) -> FrozenPca | None:
+    if frozen is None or fitted.frozen_variance is None:
+        return None
+    return FrozenPca(pca_folder(frozen.version), frozen.location, fitted.frozen_variance)

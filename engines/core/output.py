@@ -203,6 +203,18 @@ class Arithmetic:
     unsettled: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FrozenPca:
+    """The PCA a run took in place of fitting one: its folder `pca` here, and the output `origin` it was taken from.
+
+    `explained_variance`: of the photos it was fitted to; that of the run is of the run's photos.
+    """
+
+    pca: str
+    origin: str
+    explained_variance: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """What `run.json` says. Locations are keys of the output, but for `source`; `timings` are seconds per stage."""
@@ -232,6 +244,8 @@ class RunRecord:
     """Images listed by split, if there are any."""
     remarks: tuple[str, ...] = ()
     """What a person should know of the photos, in sentences."""
+    frozen_pca: FrozenPca | None = None
+    """None for a run that fitted its own."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as `run.json` has it."""
@@ -240,8 +254,9 @@ class RunRecord:
         plain["model"] = {"fingerprint": self.model.fingerprint, **self.model.recipe}
         plain["parts"] = [asdict(part) for part in self.parts]
         plain["remarks"] = list(self.remarks)
+        plain["frozen_pca"] = self.frozen_pca and asdict(self.frozen_pca)
         # As records of before, which knew none of these.
-        for name, unknown in (("left_out", None), ("splits", {}), ("remarks", [])):
+        for name, unknown in (("left_out", None), ("splits", {}), ("remarks", []), ("frozen_pca", None)):
             if plain[name] == unknown:
                 del plain[name]
         if self.arithmetic is None:
@@ -253,7 +268,7 @@ class RunRecord:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> RunRecord:
         """The inverse of `to_json`; what a later version added is left out. Raises KeyError, TypeError, ValueError."""
-        optional = ("arithmetic", "left_out", "splits", "remarks")
+        optional = ("arithmetic", "left_out", "splits", "remarks", "frozen_pca")
         values = {
             each.name: plain[each.name] for each in fields(cls) if each.name not in optional or each.name in plain
         }
@@ -262,6 +277,10 @@ class RunRecord:
         values["counts"] = Counts(**{each.name: plain["counts"][each.name] for each in fields(Counts)})
         values["remarks"] = tuple(plain.get("remarks", ()))
         values["parts"] = tuple(Part(part["key"], part["rows"], part["sha256"]) for part in plain["parts"])
+        if "frozen_pca" in plain:
+            values["frozen_pca"] = FrozenPca(
+                **{each.name: plain["frozen_pca"][each.name] for each in fields(FrozenPca)}
+            )
         if "arithmetic" in plain:
             arithmetic = {each.name: plain["arithmetic"][each.name] for each in fields(Arithmetic)}
             lists = {name: tuple(arithmetic[name]) for name in ("tied", "unsettled")}

@@ -36,6 +36,9 @@ def summary(output: str, record: RunRecord) -> RenderableType:
     facts.add_row("projected", f"{counts.projected:,}", "")
     explain = f"explain {record.explained_variance:.2%} of the variance{fitted_to(record)}"
     facts.add_row("components", f"{record.components:,}", explain)
+    if frozen := record.frozen_pca:
+        then = f"frozen: it explained {frozen.explained_variance:.2%} of the photos it was fitted to"
+        facts.add_row("PCA", frozen.pca.rpartition("/")[2], then)
     facts.add_row("for 95 %", f"{record.components_for_95:,}", "components would be needed")
     stages = Table.grid(padding=(0, 3))
     stages.add_column(style="dim")

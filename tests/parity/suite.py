@@ -11,6 +11,7 @@ class TestMyEngine(EngineParity):
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from engines.base import Engine
+from engines.base import Engine, FitRequest, ProjectRequest
 from engines.core import tables
 from engines.core.errors import InputError
 from engines.core.index.labelling import Labelling
@@ -106,6 +107,21 @@ class EngineParity:
                 "fingerprint": run.fingerprint,
                 "pca": run.fitted.pca,
             }
+
+    def test_a_frozen_pca_gives_the_same_rows_and_explains_what_it_did(
+        self, engine: Engine, run: Run, tmp_path: Path
+    ) -> None:
+        output = str(shutil.copytree(run.output, tmp_path / "output"))
+        assert run.indexed is not None
+        request = FitRequest(output, run.indexed.catalog, run.fingerprint, COMPONENTS, frozen=run.fitted.pca)
+        fitted = engine.fit_pca(request)
+        assert fitted.pca != run.fitted.pca
+        assert fitted.explained_variance == pytest.approx(run.fitted.explained_variance, abs=1e-8)
+        assert fitted.frozen_variance == run.fitted.explained_variance
+        projected = engine.project(ProjectRequest(output, run.indexed.catalog, run.fingerprint, fitted.pca))
+        frozen = Run(Path(output), fitted, projected, run.fingerprint)
+        assert frozen.results().equals(run.results())
+        assert engine.fit_pca(request) == replace(fitted, reused=True)
 
     def test_nothing_else_is_in_the_output(self, run: Run, reference: Run) -> None:
         assert bytes_of(run.output) == bytes_of(reference.output)

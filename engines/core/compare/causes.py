@@ -30,6 +30,8 @@ def causes(a: Origin, b: Origin, features: RowsComparison) -> list[str]:
         found.append("Photos: not the same images or labels, so means, deviations and components differ as well.")
     if features.differing_values:
         found += _other_features(a, b)
+    if fitted_to(a.record) != fitted_to(b.record):
+        found.append(f"PCA: {fitted_to(a.record)} in A, {fitted_to(b.record)} in B.")
     if a.pca.rules != b.pca.rules:
         found.append(f"Rules of the PCA: {_rules(a.pca)} in A, {_rules(b.pca)} in B.")
     unsettled = sorted({*a.pca.unsettled, *b.pca.unsettled})
@@ -81,6 +83,14 @@ def _other_arithmetic(a: Origin, b: Origin) -> list[str]:
 def _differences(a: Mapping[str, str], b: Mapping[str, str]) -> str:
     names = sorted(name for name in {*a, *b} if a.get(name) != b.get(name))
     return ", ".join(f"{name} {a.get(name, 'none')} in A, {b.get(name, 'none')} in B" for name in names)
+
+
+def fitted_to(record: RunRecord) -> str:
+    """What the PCA of a run was fitted to, in words."""
+    if record.frozen_pca:
+        return f"frozen, {record.frozen_pca.pca}"
+    split = record.parameters.get("fit_split")
+    return f"fitted to the split {split}" if split else "fitted to its own photos"
 
 
 def _rules(pca: Pca) -> str:

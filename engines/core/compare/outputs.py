@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.core import tables
-from engines.core.compare.causes import Origin, causes
+from engines.core.compare.causes import Origin, causes, fitted_to
 from engines.core.compare.pca import PcaComparison, compare_pca
 from engines.core.compare.rows import Float32, Rows, RowsComparison, paired
 from engines.core.errors import ContractError
@@ -163,6 +163,9 @@ def _compare(a: _Output, b: _Output) -> Comparison:
         return Comparison("different", reasons, features, results, None, [], float("inf"))
     pca, rotation = compare_pca(a.pca, b.pca, noise.per_component())
     reasons += pca.reasons
+    if not pca.identical and fitted_to(a.record) != fitted_to(b.record):
+        # The features do not explain this, and what they do explain is measured with both standardizations.
+        reasons.append(f"other PCAs: {fitted_to(a.record)} in A, {fitted_to(b.record)} in B")
     statistics = _ResultStatistics(rotation, np.sqrt(a.pca.eigenvalues[: len(rotation)]))
     both = [name for name in a.described if name in b.described]
     if alone := sorted({*a.described, *b.described} - {*both}):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,12 +23,15 @@ from engines.core.storage import open_storage
 _SEALED_AS = "model.npz"
 
 
-def write_pca(output: str, folder: str, pca: Pca) -> None:
-    """Put the PCA and its spectrum into a folder of the output. The PCA is written last: its commit."""
+def write_pca(output: str, folder: str, pca: Pca, facts: Mapping[str, Any] | None = None) -> None:
+    """Put the PCA and its spectrum into a folder of the output. The PCA is written last: its commit.
+
+    `facts`: JSON-able, kept with the spectrum; read back by `pca_facts`.
+    """
     storage, key, spectrum = open_storage(output), pca_key(folder), spectrum_key(folder)
     content = sealed_npz(dump_pca(pca), _SEALED_AS)
-    facts = {"model_sha256": hashlib.sha256(content).hexdigest()}
-    storage.write(spectrum, sealed_table(spectrum_table(pca), spectrum, facts))
+    known = {"model_sha256": hashlib.sha256(content).hexdigest(), **(facts or {})}
+    storage.write(spectrum, sealed_table(spectrum_table(pca), spectrum, known))
     storage.write(key, content)
 
 
@@ -47,6 +51,11 @@ def prove_pca(output: str, folder: str) -> bool:
     proven = read_proven(storage, key, _SEALED_AS)
     parsed(storage, key, load_pca, proven.content)
     return proven.sealed
+
+
+def pca_facts(output: str, folder: str) -> dict[str, Any]:
+    """The facts given to `write_pca`. Raises DamagedError; KeyError where none were given."""
+    return tables.metadata_of(read_table(open_storage(output), spectrum_key(folder)).schema)
 
 
 def write_moments(output: str, key: str, moments: Mapping[str, Moments]) -> None:
