@@ -110,7 +110,8 @@ def _referred(storage: Storage, record: RunRecord) -> Iterator[str]:
         yield features_key(fingerprint, shard.id)
         yield rejects_key(fingerprint, shard.id)
     yield from (network_key(fingerprint), recipe_key(fingerprint), canary_key(fingerprint))
-    yield from (pca_key(record.pca), spectrum_key(record.pca))
+    for folder in (record.pca, *([record.frozen_pca.pca] if record.frozen_pca else ())):
+        yield from (pca_key(folder), spectrum_key(folder))
     yield from (part.key for part in record.parts)
     yield from _checks_of(storage, record)
 

@@ -110,6 +110,8 @@ def _checks(storage: Storage, record: RunRecord) -> Iterator[_Check]:
     if storage.exists(canary_key(fingerprint)):
         yield _Check(canary_key(fingerprint), lambda: _any(storage, canary_key(fingerprint)))
     yield _Check(pca_key(record.pca), lambda: bool(read_pca(output, record.pca)))
+    if frozen := record.frozen_pca:
+        yield _Check(pca_key(frozen.pca), lambda: bool(read_pca(output, frozen.pca)))
     yield from _results(storage, record)
     for item in storage.list(CHECKS):
         yield _Check(item.key, lambda key=item.key: _any(storage, key), CHECK_AGAIN)  # type: ignore[misc]

@@ -19,6 +19,9 @@ from engines.core.output import RunRecord, pca_key, read_record
 from engines.core.reduce.frozen import explained_by
 from engines.core.reduce.moments import moments_of, no_moments
 from engines.core.reduce.pca import fit_pca
+from engines.core.storage import open_storage
+from engines.published.clean import _referred
+from engines.published.verify import verify
 from engines.recheck import compare_published
 from flows import chain
 from tests.conftest import write_photos
@@ -143,6 +146,17 @@ def test_parity_and_recheck_understand_it(run: Run, first: Path, more: Path, tmp
     assert other.verdict == "different"
     assert any(f"frozen, {record.frozen_pca.pca} in A, fitted to its own photos in B" in why for why in other.causes)
     assert all(row.identical for row in compare_published(SequentialEngine(), str(tmp_path / "second"), record, 10))
+
+
+def test_verify_and_clean_know_both_its_folders(run: Run, first: Path, more: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "second")
+    record = run(more, tmp_path / "second", frozen_pca=str(first))
+    assert verify(output).found == []
+    assert record.frozen_pca is not None
+    referred = set(_referred(open_storage(output), record))
+    assert {pca_key(record.pca), pca_key(record.frozen_pca.pca)} <= referred
+    (tmp_path / "second" / pca_key(record.frozen_pca.pca)).write_bytes(b"damaged")
+    assert [found.key for found in verify(output).found] == [pca_key(record.frozen_pca.pca)]
 
 
 def test_what_cannot_be_frozen_is_said(run: Run, first: Path, more: Path, tmp_path: Path, random_model: object) -> None:
