@@ -17,7 +17,8 @@ from engines.base import Engine, Progress
 from engines.core import tables
 from engines.core.compare.outputs import RESULT_TOLERANCE
 from engines.core.errors import InputError
-from engines.core.index.catalog import find_entries, read_manifest
+from engines.core.index.catalog import read_manifest
+from engines.core.index.lookup import find_entries
 from engines.core.networks.model import read_model
 from engines.core.output import RunRecord
 from engines.core.proof.reading import read_table

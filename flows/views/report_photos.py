@@ -15,7 +15,8 @@ from PIL import Image
 
 from engines.core import tables
 from engines.core.errors import FruitsError
-from engines.core.index.catalog import find_entries, read_manifest
+from engines.core.index.catalog import read_manifest
+from engines.core.index.lookup import find_entries
 from engines.core.networks.images import decode
 from engines.core.output import Part, RunRecord
 from engines.core.proof.reading import read_table

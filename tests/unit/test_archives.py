@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from engines.core.errors import InputError, StorageError
-from engines.core.index.catalog import Selection, find_entries, read_shard_entries, write_catalog
+from engines.core.index.catalog import Selection, read_shard_entries, write_catalog
+from engines.core.index.lookup import find_entries
 from engines.core.rejects import RejectedImageError
 from engines.core.sources import Entry, open_source
 from engines.core.sources.ranges import BLOCK

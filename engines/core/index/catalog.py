@@ -14,12 +14,11 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engines.core import tables
 from engines.core.errors import DamagedError, InputError
@@ -257,41 +256,27 @@ def read_shard_rows(output: str, shard: Shard) -> pa.Table:
 
 def read_shard_entries(output: str, shard: Shard) -> list[Entry]:
     """The images of one shard, in order. Raises DamagedError as `read_shard_rows`."""
-    return _entries(read_shard_rows(output, shard))
+    return entries_of(read_shard_rows(output, shard))
 
 
-def find_entries(output: str, catalog: Catalog, paths: Iterable[str]) -> dict[str, Entry]:
-    """The entries of these paths, by path. Memory: these, and one part of the catalog."""
-    wanted = pa.array(sorted(set(paths)), pa.string())
-    found: dict[str, Entry] = {}
-    for part in dict.fromkeys(shard.part for shard in catalog.shards):
-        rows = read_named(open_storage(output), part, catalog_part_digest(part))
-        found |= {entry.path: entry for entry in _entries(rows.filter(pc.is_in(rows["path"], value_set=wanted)))}
-    return found
-
-
-def _entries(rows: pa.Table) -> list[Entry]:
+def entries_of(rows: pa.Table) -> list[Entry]:
+    """The images in rows of a catalog (tables.catalog_rows)."""
     return [Entry(**row) for row in rows.drop_columns("shard").to_pylist()]
 
 
 def _check_same_source(source: str, output: str) -> None:
-    """An output belongs to one source, so that no reader ever meets rows of two: that of what is published."""
-    former = _published_source(output) or _listed_source(output)
-    if former is not None and former != source:
+    """An output belongs to one source, so that no reader ever meets rows of two."""
+    former = _source_of(output)
+    if former not in (None, source):
         raise InputError(
             f"{output} holds results of another source: {former}",
             "Choose another output, or remove this one first. If the photos were moved here: --source-moved.",
         )
 
 
-def _published_source(output: str) -> str | None:
-    try:
+def _source_of(output: str) -> str | None:
+    with contextlib.suppress(InputError):  # nothing is published, or what is cannot be read
         return read_record(output).source
-    except InputError:
-        return None  # nothing is published, or what is cannot be read
-
-
-def _listed_source(output: str) -> str | None:
     for item in open_storage(output).list(CATALOGS):
         if item.key.endswith(".json"):
             with contextlib.suppress(DamagedError):  # one that belongs to this run is said, and written again
