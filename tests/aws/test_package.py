@@ -80,6 +80,7 @@ def test_everything_compiled_in_it_is_imported(unpacked: Path):
 
 
 @whole_run
+@pytest.mark.timeout(1800)  # builds another archive
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
 def test_each_shared_object_runs_on_emr_s_image(
     request: pytest.FixtureRequest, architecture: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
