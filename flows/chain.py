@@ -185,7 +185,8 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
             settings.photo_seconds,
             settings.photo_memory * 1_000_000,
             settings.quarantine,
-            redo=list(mended.shards),
+            settings.verify_content,
+            list(mended.shards),
             source_moved=settings.source_moved,
         ),
     )

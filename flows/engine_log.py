@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from engines.base import Engine
+from engines.core.text import printable
 
 LOGGER = logging.getLogger("fruits.run")
 """Lines of the run itself. Below `fruits` are also those of the EMR engines, `fruits.emr`."""
@@ -71,7 +72,7 @@ class Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
         if self._verbose or record.levelno >= logging.WARNING or record.name != LOGGER.name:
-            print(record.getMessage(), file=sys.stderr)  # noqa: T201 - rich redirects it while bars are shown
+            print(printable(record.getMessage()), file=sys.stderr)  # noqa: T201 - rich redirects it while bars are shown
 
 
 class RunLog(logging.Handler):
@@ -83,7 +84,7 @@ class RunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
-        self._target.log(record.levelno, "%s", record.getMessage())
+        self._target.log(record.levelno, "%s", printable(record.getMessage()))
 
 
 class _Forward(logging.Handler):

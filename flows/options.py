@@ -95,6 +95,13 @@ Scheduler = Annotated[
         examples=("tcp://scheduler:8786",),
     ),
 ]
+VerifyContent = Annotated[
+    bool,
+    Option(
+        "Read every photo again, and compute those anew whose bytes are others though size and time are the old ones.",
+        flags=("--verify-content",),
+    ),
+]
 MaxRejects = Annotated[
     float, Option("Share of images that may be rejected before the run fails.", minimum=0, maximum=1)
 ]
@@ -180,6 +187,7 @@ class RunSettings(TakesPhotos):
     workers: Workers = None
     scheduler: Scheduler = None
     max_rejects: MaxRejects = 0.01
+    verify_content: VerifyContent = False
     photo_seconds: PhotoSeconds = 60.0
     photo_memory: PhotoMemory = 500
     quarantine: Quarantine = True

@@ -32,6 +32,7 @@ NOTHING_TO_DO = "Nothing to do, all was done by a former run"
 _OF_THE_RUN = ("timings", "finished", "engine", "engine_details", "versions", "arithmetic")
 """What a record says of the run that did the work, and not of what came out."""
 _PARAMETERS_OF_THE_RUN = (
+    "verify_content",
     "engine",
     "workers",
     "scheduler",

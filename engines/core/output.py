@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 from collections.abc import Mapping
@@ -295,12 +296,14 @@ def _listed(value: Any) -> Any:
 def publish(output: str, record: RunRecord) -> None:
     """Replace run.json atomically: from here on readers see the results that `record` names.
 
-    The record that is replaced is kept, see `former_records`.
+    The record of other results is kept, see `former_records`.
     """
     storage = open_storage(output)
     if storage.exists(RECORD):
         former = storage.read(RECORD)
-        storage.write(f"{FORMER}/{hashlib.sha256(former).hexdigest()[:20]}.json", former)
+        with contextlib.suppress(InputError):  # one that is damaged tells nobody anything
+            if _record_of(storage, RECORD, former).results != record.results:
+                storage.write(f"{FORMER}/{hashlib.sha256(former).hexdigest()[:20]}.json", former)
     storage.write(RECORD, sealed_json(record.to_json(), RECORD))
 
 

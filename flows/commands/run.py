@@ -65,7 +65,7 @@ def run_in_terminal(
     terminal = console()
     if done.unchanged:
         terminal.print(Text(f"{NOTHING_TO_DO}."))
-    terminal.print(summary(settings.output, done.record))
+    terminal.print(summary(settings.output, done.record, unchanged=done.unchanged))
 
 
 def _plain_run(settings: RunSettings, *, verbose: bool) -> Outcome:

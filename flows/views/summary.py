@@ -16,8 +16,11 @@ from flows.views.overview import left_out_rows
 MEBIBYTE = 2**20
 
 
-def summary(output: str, record: RunRecord) -> RenderableType:
-    """Counts, rejects by reason, explained variance, time per stage, and where the results are."""
+def summary(output: str, record: RunRecord, *, unchanged: bool = False) -> RenderableType:
+    """Counts, rejects by reason, explained variance, time per stage, and where the results are.
+
+    `unchanged`: it is shown by a run that found all of this done.
+    """
     storage = open_storage(output)
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim")
@@ -29,7 +32,7 @@ def summary(output: str, record: RunRecord) -> RenderableType:
         facts.add_row(f"  {split or '(no split)'}", f"{images:,}", "")
     for reason, number, text in left_out_rows(record.left_out or _unexplained(counts)):
         facts.add_row(reason, number, Text(text))
-    facts.add_row("featurized", f"{counts.featurized:,}", f"{counts.reused:,} images done by a former run")
+    facts.add_row("featurized", f"{counts.featurized:,}", _reused(counts, unchanged=unchanged))
     facts.add_row("rejected", f"{counts.rejected:,}", "")
     for reason, count in record.rejected_by_reason.items():
         facts.add_row(f"  {reason}", f"{count:,}", REASONS[reason])
@@ -83,6 +86,13 @@ def fitted_to(record: RunRecord) -> str:
     """Of which photos the variance is, if not of all."""
     split = record.parameters.get("fit_split")
     return f" of {split}" if split else ""
+
+
+def _reused(counts: Counts, *, unchanged: bool) -> str:
+    if unchanged:
+        return "all by a former run"
+    # Records of before count rejected images too.
+    return f"{min(counts.reused, counts.featurized):,} of them by a former run"
 
 
 def model_line(record: RunRecord) -> str:

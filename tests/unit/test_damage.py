@@ -7,18 +7,21 @@ failing test prints.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shutil
 from pathlib import Path
 
 import pytest
 
-from engines.core.errors import InputError
+from engines.base import FeaturizeReport, FeaturizeRequest, FitReport, FitRequest
+from engines.core.errors import InputError, StageError
+from engines.core.sample_photos import encode_photo
 from engines.published.clean import plan_cleaning, remove
 from engines.published.verify import verify
 from tests.conftest import write_photos
 from tests.damage import DAMAGE, KINDS, copied, file_of, flip, parts_agree, run
-from tests.parity.chain import bytes_of
+from tests.parity.chain import SequentialEngine, bytes_of
 
 SEED = random.randrange(10**6)
 
@@ -187,3 +190,82 @@ def test_a_run_leaves_no_unfinished_file_of_a_dead_writer(output: Path, source: 
     left.write_text("half")
     run(source, output, weights)
     assert not left.exists()
+
+
+def test_an_output_that_is_removed_while_a_run_writes_is_said_in_one_line(
+    source: Path, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "output"
+    fit = SequentialEngine.fit_pca
+
+    def removed(engine: SequentialEngine, request: FitRequest) -> FitReport:
+        shutil.rmtree(output)
+        return fit(engine, request)
+
+    monkeypatch.setattr(SequentialEngine, "fit_pca", removed)
+    with pytest.raises(StageError, match="was removed while this run was writing into it"):
+        run(source, output, weights)
+
+
+def test_a_photo_that_is_replaced_while_a_run_goes_is_no_row_and_is_looked_at_again(
+    source: Path, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = Path(shutil.copytree(source, tmp_path / "photos"))
+    photo, other = sorted(photos.glob("*/*.jpg"))[0:2]
+    content, times = photo.read_bytes(), photo.stat()
+    featurize = SequentialEngine.featurize
+
+    def replaced(engine: SequentialEngine, request: FeaturizeRequest) -> FeaturizeReport:
+        photo.write_bytes(other.read_bytes())
+        try:
+            return featurize(engine, request)
+        finally:
+            photo.write_bytes(content)
+            os.utime(photo, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    undisturbed = run(photos, tmp_path / "undisturbed", weights)
+    with monkeypatch.context() as patch:
+        patch.setattr(SequentialEngine, "featurize", replaced)
+        record = run(photos, tmp_path / "output", weights).record
+    assert record.rejected_by_reason["changed"] == 1
+    # Restored, with its old time: nothing tells that it was another one, and yet it is not left out for good.
+    record = run(photos, tmp_path / "output", weights).record
+    assert "changed" not in record.rejected_by_reason
+    assert record.parts == undisturbed.record.parts
+    assert record.pca == undisturbed.record.pca
+
+
+def test_photos_with_other_bytes_and_the_old_time_are_noticed_where_content_is_verified(
+    source: Path, weights: str, tmp_path: Path
+) -> None:
+    photos = Path(shutil.copytree(source, tmp_path / "photos"))
+    photo = sorted(photos.glob("*/*.jpg"))[0]
+    run(photos, tmp_path / "output", weights)
+    times, size = photo.stat(), photo.stat().st_size
+    content = encode_photo(9, 9, 1, 1)
+    photo.write_bytes(content[:size].ljust(size, b"\0") if len(content) <= size else photo.read_bytes()[:-2] + b"\0\0")
+    os.utime(photo, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert run(photos, tmp_path / "output", weights).unchanged, "size and time are all that a listing tells"
+    verified = run(photos, tmp_path / "output", weights, verify_content=True)
+    assert not verified.unchanged
+    scratch = run(photos, tmp_path / "scratch", weights)
+    assert verified.record.parts == scratch.record.parts
+    assert run(photos, tmp_path / "output", weights, verify_content=True).unchanged
+
+
+def test_added_changed_removed_and_renamed_photos_give_what_a_run_from_scratch_gives(
+    source: Path, weights: str, tmp_path: Path
+) -> None:
+    photos = Path(shutil.copytree(source, tmp_path / "photos"))
+    run(photos, tmp_path / "output", weights)
+    first, second, third = sorted(folder for folder in photos.iterdir())[:3]
+    shutil.copy(sorted(first.iterdir())[0], first / "zzz.jpg")
+    sorted(second.iterdir())[1].write_bytes(encode_photo(5, 5, 0, 0))
+    sorted(third.iterdir())[0].unlink()
+    third.rename(third.with_name("renamed"))
+    again = run(photos, tmp_path / "output", weights).record
+    scratch = run(photos, tmp_path / "scratch", weights).record
+    assert again.parts == scratch.parts
+    assert (again.pca, again.catalog) == (scratch.pca, scratch.catalog)
+    of_scratch = bytes_of(tmp_path / "scratch")
+    assert of_scratch.items() <= bytes_of(tmp_path / "output").items()
