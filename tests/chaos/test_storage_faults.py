@@ -58,18 +58,20 @@ def test_a_full_disk(chaos: Chaos, undisturbed: dict[str, str], disk: Path) -> N
 def test_an_output_that_becomes_read_only(chaos: Chaos, undisturbed: dict[str, str], disk: Path) -> None:
     subprocess.run(["mount", "-o", f"remount,{ENOUGH}", disk], check=True)
     output = disk / "output"
+    features = output / "features"
     plan = {
         "role": "worker",
         "pattern": "write features/",
         "number": 1,
         "victim": "output",
-        "command": ["mount", "-o", "remount,ro", str(disk)],
+        # Nothing can take away the right to write from a file system that has a file open, as a broken disk does.
+        "command": ["sh", "-c", f"mkdir -p '{features}' && mount -t tmpfs -o ro tmpfs '{features}'"],
     }
     ended = chaos.run(output, plan=plan, aside=chaos.folder / "read-only")
+    subprocess.run(["umount", features], check=True)
     assert ended.code == 1, ended.errors
     assert "Read-only file system" in ended.errors
     assert "Traceback" not in ended.errors
-    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     chaos.finish(output, aside=chaos.folder / "read-only")
     assert published(output) == undisturbed
 
