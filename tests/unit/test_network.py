@@ -157,3 +157,16 @@ def test_the_name_of_a_weights_file_does_not_matter(
     copy = tmp_path / "renamed.h5"
     shutil.copy(real_weights, copy)
     assert prepare_model(str(copy), "litert", cache_folder()).fingerprint == model.fingerprint
+
+
+def test_weights_that_are_not_numbers_are_refused_before_anything_is_computed(
+    real_weights: str, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.h5"
+    shutil.copy(real_weights, damaged)
+    with h5py.File(damaged, "r+") as file:
+        kernels: list[str] = []
+        file.visititems(lambda name, item: kernels.append(name) if getattr(item, "ndim", 0) == 4 else None)
+        file[kernels[5]][0, 0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="values that are not numbers, in the layer"):
+        prepare_model(str(damaged), "litert", tmp_path / "cache")

@@ -37,6 +37,7 @@ def build_network(network: Network, weights: str) -> keras.Model:
     The scaling of the pixels is part of the graph. Raises BuildError.
     """
     base = calibrated(network) if weights == "random" else _pretrained(network, weights)
+    _check_numbers(base, weights)
     pixels = keras.Input((network.side, network.side, 3), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / network.divisor, offset=network.offset)(keras.ops.cast(pixels, "float32"))
     return keras.Model(pixels, base(scaled))
@@ -87,6 +88,16 @@ def _pretrained(network: Network, weights: str) -> Any:
             f"{weights} does not hold weights of {network.architecture.partition(',')[0]} without head: {detail}",
             f"Use a file saved from Keras' {network.name} with include_top=False and pooling='avg'.",
         ) from error
+
+
+def _check_numbers(base: Any, weights: str) -> None:
+    """Raise BuildError for weights that are not numbers: every feature would be none either."""
+    for layer in base.layers:
+        if not all(np.isfinite(array).all() for array in layer.get_weights()):
+            raise BuildError(
+                f"{weights} holds values that are not numbers, in the layer {layer.name}",
+                "Training has failed, or the file is damaged: use other weights.",
+            )
 
 
 def _weights_digest(network: keras.Model) -> str:
