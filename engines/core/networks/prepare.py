@@ -6,13 +6,16 @@ model is cached nor keeps its memory afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +30,9 @@ CONVERSION = 1
 
 _CALIBRATION = 2
 """Counted up whenever `engines.core.networks.calibrate` would give other weights."""
+
+_UNFINISHED = ".unfinished-"
+_LONGEST_CONVERSION_SECONDS = 3600
 
 _LOGGER = logging.getLogger("fruits.model")
 
@@ -100,7 +106,8 @@ def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
         entry.parent,
     )
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".unfinished-") as folder:
+    _remove_unfinished(entry.parent)
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=_UNFINISHED) as folder:
         arguments = [
             *(sys.executable, "-P", "-m", "engines.core.networks.build"),  # -P: not the modules of the current folder
             *(network.name, weights, runtime, folder),
@@ -117,6 +124,14 @@ def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
         entry.mkdir(exist_ok=True)
         for name in ("network.bin", "facts.json"):
             os.replace(Path(folder, name), entry / name)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what conversions left that were killed: nobody works on one for an hour."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _LONGEST_CONVERSION_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:
