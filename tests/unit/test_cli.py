@@ -61,7 +61,7 @@ class TestWhatCannotBeDone:
 
     def test_showing_what_is_damaged(self, fruits: CommandLine, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text("{")
-        fruits("show", tmp_path).assert_refused("run.json is damaged", "fruits run")
+        fruits("show", tmp_path).assert_refused("run.json is truncated", "fruits run")
 
     def test_a_prefect_server_that_does_not_answer(self, fruits: CommandLine, source: Path, tmp_path: Path) -> None:
         outcome = fruits.run(source, tmp_path / "output", "random")

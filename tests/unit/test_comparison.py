@@ -21,7 +21,8 @@ from engines.core.compare.pca import compare_pca
 from engines.core.errors import ContractError, InputError
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.output import publish
-from engines.core.reduce.pca import dump_pca, load_pca
+from engines.core.reduce.kept import read_pca, write_pca
+from engines.core.reduce.pca import load_pca
 from flows.cli import app
 from tests.parity.chain import MADE_UP, Run, SequentialEngine, made_up_features, run_fit
 from tests.records import edit_record, record_with
@@ -77,11 +78,12 @@ def change(output: Path, folder: str, edit: Callable[[pa.Table], pa.Table], part
     path.write_bytes(tables.to_parquet(edit(table), tables.metadata_of(table.schema) if folder == "features" else None))
 
 
-def change_model(output: Path, edit: Callable[[np.ndarray], None]) -> None:
-    path = next(output.glob("pca/*/model.npz"))
-    pca = load_pca(path.read_bytes())
+def change_model(output: Path, edit: Callable[[np.ndarray], None], **fields: str) -> None:
+    """The PCA that code with an error would have published, with its spectrum."""
+    folder = str(next(output.glob("pca/*")).relative_to(output))
+    pca = dataclasses.replace(read_pca(str(output), folder), **fields)
     edit(pca.components)
-    path.write_bytes(dump_pca(pca))
+    write_pca(str(output), folder, pca)
 
 
 def with_values(table: pa.Table, edit: Callable[[np.ndarray], None]) -> pa.Table:
@@ -372,8 +374,7 @@ def test_other_photos_explain_a_difference(a: Path, b: Path) -> None:
 
 
 def test_other_rules_of_the_pca_explain_a_difference(a: Path, b: Path) -> None:
-    path = next(b.glob("pca/*/model.npz"))
-    path.write_bytes(dump_pca(dataclasses.replace(load_pca(path.read_bytes()), rules="others; 2")))
+    change_model(b, lambda components: None, rules="others; 2")
     nudge(b, "results")
     assert "`others; 2` in B" in cause_of(compare(str(a), str(b)))
 
