@@ -93,7 +93,8 @@ def featurize_report(shards: list[Shard], there: Shards, computed: list[ShardRep
     for report in reports:
         for reason, count in report.rejected.items():
             rejected[reason] = rejected.get(reason, 0) + count
-    content = {report.shard: report.content for report in reports}
+    # Features of another arithmetic are others, though their photos are the same.
+    content = {report.shard: f"{report.content}{report.deviating_canary}" for report in reports}
     return FeaturizeReport(
         listed=sum(report.listed for report in reports),
         featurized=sum(report.featurized for report in reports),

@@ -15,6 +15,7 @@ REASONS = {
     "truncated": "the image data end too early",
     "undecodable": "the image data are damaged",
     "changed": "another file than the one that was listed: run again",
+    "missing": "a file that was removed since it was listed",
     "value_range": "floating-point pixels that lie neither in [0, 1] nor in [0, 255]",
     "timeout": "decoding it takes longer than one image may take",
     "crashes_worker": "decoding it ends the process that does it, each time",
@@ -26,7 +27,8 @@ QUARANTINED = frozenset({"timeout", "crashes_worker"})
 
 LIMITED = frozenset({"too_large", *QUARANTINED})
 """Reasons that may not hold any more where a photo may take more time or memory."""
-PASSING = frozenset({"changed"})
+
+PASSING = frozenset({"changed", "missing"})
 """Reasons that say nothing of the file for good: the next run looks at it again."""
 
 

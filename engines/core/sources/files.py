@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator
 
-from engines.core.errors import InputError, StorageError
+from engines.core.errors import GoneError, InputError, StorageError
 from engines.core.rejects import RejectedImageError
 from engines.core.sources.base import Entry, Source, folder_label
 from engines.core.storage import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, is_folder, open_storage
@@ -65,7 +65,10 @@ class Files(Source):
             raise RejectedImageError("dangling_link", "the symbolic link points to no file")
         if entry.version == SPECIAL_FILE:
             raise RejectedImageError("special_file", "a pipe, socket or device")
-        content, version = open_storage(self.location).read_versioned(self.key(entry.path))
+        try:
+            content, version = open_storage(self.location).read_versioned(self.key(entry.path))
+        except GoneError as error:
+            raise RejectedImageError("missing", "it was there when the source was listed") from error
         if entry.version and (len(content), version) != (entry.size, entry.version):
             raise RejectedImageError(
                 "changed", f"listed were {entry.size:,} bytes of {entry.version}, read {len(content):,} of {version}"
