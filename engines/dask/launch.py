@@ -20,6 +20,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from typing import IO, Any
 
@@ -192,8 +193,19 @@ def _root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
+def _end_with_input(ended: threading.Event) -> None:
+    """Say when standard input ends. What then does not close, such as a cluster that is still starting, is ended."""
+    while os.read(0, 4096):
+        pass
+    ended.set()
+    time.sleep(_STOP_SECONDS)
+    os._exit(1)  # workers end with this process
+
+
 def main(workers: int) -> None:
     """Serve a cluster until standard input ends."""
+    ended = threading.Event()
+    threading.Thread(target=_end_with_input, args=(ended,), name="end-with-input", daemon=True).start()
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is for the log
     logger = logging.getLogger("distributed")
@@ -218,7 +230,7 @@ def main(workers: int) -> None:
         }
         answer.write(json.dumps(connection) + "\n")
         answer.flush()
-        sys.stdin.read()
+        ended.wait()
         logger.setLevel(logging.CRITICAL)
 
 

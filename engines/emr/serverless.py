@@ -288,7 +288,7 @@ def _billed(run: dict[str, Any]) -> Billed | None:
     # AWS reports one sum. The driver is a standard worker for as long as the job ran, the rest is Flex.
     words = run["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].split()
     conf = dict(word.split("=", 1) for word in words if "=" in word)
-    hours = run.get("totalExecutionDurationSeconds", 0) / 3600
+    hours = max(60, run.get("totalExecutionDurationSeconds", 0)) / 3600  # a worker is billed a minute at least
     gigabytes = sum(int(conf[f"spark.driver.{name}"].removesuffix("g")) for name in ("memory", "memoryOverhead"))
     driver_vcpu = min(vcpu, int(conf["spark.driver.cores"]) * hours)
     driver_memory = min(memory, gigabytes * hours)

@@ -62,7 +62,9 @@ def assert_mended(
     """Run again, and return what was said: afterwards everything is as an undisturbed run left it."""
     with caplog.at_level(logging.WARNING, "fruits"):
         run(source, output, weights)
-    assert bytes_of(output) == bytes_of(published)
+    # A whole record of other results is taken for the former one, and kept.
+    written = {key: digest for key, digest in bytes_of(output).items() if not key.startswith("records/")}
+    assert written == bytes_of(published)
     parts_agree(output)
     assert (output / "report.html").stat().st_size > 1000
     return [record.getMessage() for record in caplog.records]

@@ -94,7 +94,7 @@ def as_before(key: str, content: bytes) -> bytes:
     if facts is not None:
         assert len(facts.pop("photos")) == len(facts.pop("content")) == 64
         table = table.cast(tables.feature_rows(MOBILENET_V2.features))
-    return tables.to_parquet(table, facts)
+    return tables.to_parquet(table.replace_schema_metadata(None), facts)
 
 
 @pytest.mark.parametrize("kind", [CATALOG, MODEL, REJECTS], ids=["catalog", "model", "rejects"])

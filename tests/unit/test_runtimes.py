@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.core.errors import ContractError, InputError
+from engines.core.errors import DamagedError, InputError
 from engines.core.networks.images import decode
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model, read_model
@@ -135,7 +135,7 @@ def test_a_damaged_model_is_noticed(model: Model, tmp_path: Path) -> None:
     publish_model(model, str(tmp_path))
     network = tmp_path / "models" / model.fingerprint / "network.bin"
     network.write_bytes(network.read_bytes()[:-1])
-    with pytest.raises(ContractError, match="damaged"):
+    with pytest.raises(DamagedError, match=r"network\.bin is corrupt"):
         read_model(str(tmp_path), model.fingerprint)
 
 

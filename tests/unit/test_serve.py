@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import signal
 import socket
@@ -30,6 +29,7 @@ from flows.serving.app import ServeOptions, create_app
 from flows.serving.collection import PLACEHOLDER, Published
 from flows.serving.map import CheckedMap
 from tests.command_line import GOOD, CommandLine
+from tests.records import edit_record
 
 LIMIT = 1_000_000
 HERE = "http://127.0.0.1"
@@ -219,9 +219,7 @@ def test_photos_come_from_the_rows_alone(client: TestClient) -> None:
 
 def test_photos_that_are_gone_have_a_placeholder(published: Path, tmp_path: Path, photo: bytes) -> None:
     output = shutil.copytree(published, tmp_path / "output")
-    plain = json.loads((output / "run.json").read_text())
-    plain["source"] = "/photos/that/are/gone"
-    (output / "run.json").write_text(json.dumps(plain))
+    edit_record(output, source="/photos/that/are/gone")
     with client_of(output) as client:
         answer = client.get("/api/photos/5")
         assert (answer.status_code, answer.content) == (200, PLACEHOLDER[0])
