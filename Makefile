@@ -11,11 +11,12 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 RUN := $(UV) run --no-sync
 SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 SPARK41 := UV_PROJECT_ENVIRONMENT=.venv-spark41
+BENCHMARK := UV_PROJECT_ENVIRONMENT=.venv-benchmark
 PYTEST := $(RUN) pytest
 # Files of tests that use little of the machine each; those of parity have all of it.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup setup-spark40 setup-spark41 demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-chaos test-wheel test-cpus test-accuracy test-browser test-exports screenshots check audit format java emr-package benchmark clean
+.PHONY: help setup setup-spark40 setup-spark41 setup-benchmark demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-chaos test-wheel test-cpus test-accuracy test-browser test-exports screenshots check audit format java emr-package benchmark clean
 
 help: ## Show the commands.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -102,8 +103,11 @@ format: setup ## Format the code and mend what ruff can.
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-benchmark: setup ## Compare the featurize rate with Keras' predict on the same photos, side by side.
-	$(RUN) python -m tests.benchmarks.featurize_rate
+setup-benchmark: $(filter .tools/%,$(UV))
+	@$(BENCHMARK) $(UV) sync --locked --quiet --no-default-groups --group benchmark
+
+benchmark: setup-benchmark java ## The chain and its baselines side by side: benchmarks.md and a plot (OPTIONS="--images 1320").
+	$(BENCHMARK) $(RUN) python -m tests.benchmarks.suite $(OPTIONS)
 
 clean: ## Remove environments, caches and the demo.
-	rm -rf .venv .venv-spark40 .venv-spark41 .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cpus demo
+	rm -rf .venv .venv-spark40 .venv-spark41 .venv-benchmark .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cpus demo

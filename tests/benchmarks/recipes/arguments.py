@@ -1,0 +1,34 @@
+"""What every recipe is told, and how it answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+COMPONENTS = 128
+
+
+class Recipe(argparse.Namespace):
+    """`photos`: a folder per class. `weights`: a file of Keras weights without head. `output`: not there yet."""
+
+    photos: Path
+    weights: str
+    output: Path
+    cores: int
+
+
+def parse() -> Recipe:
+    """The arguments of this process."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("weights")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    return parser.parse_args(namespace=Recipe())
+
+
+def answer(images: int, **seconds: float) -> None:
+    """What was done, as the last line of standard output."""
+    print("\n" + json.dumps({"images": images, "seconds": seconds}), flush=True)
