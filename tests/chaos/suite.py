@@ -24,6 +24,9 @@ POINTS = int(os.environ.get("FRUITS_CHAOS_POINTS", "1"))
 SEED = int(os.environ.get("FRUITS_CHAOS_SEED", "7"))
 IMAGES, WORKERS, TRIES = 60, 2, 3
 
+PHOTO_SECONDS = ("--photo-seconds", "5")
+"""A good photo takes some 10 ms."""
+
 STAGES = {"featurize": "write features/", "fit": "read features/", "project": "write results/"}
 """A step that only the workers of a stage take."""
 
@@ -98,7 +101,7 @@ class EngineChaos:
         _, whole = undisturbed
         hurt, harmful = _with_harmful_photos(chaos, tmp_path)
         output = tmp_path / "output"
-        ended = hurt.run(output, "--photo-seconds", "10", "--max-rejects", "0.05")
+        ended = hurt.run(output, *PHOTO_SECONDS, "--max-rejects", "0.05")
         assert ended.code == 0, ended.errors
         for what in ("crash", "hang"):
             assert f"{harmful[what]} is rejected as {REASON_OF[what]}" in ended.errors
@@ -109,12 +112,13 @@ class EngineChaos:
             name: row for name, row in _features(chaos.folder / "undisturbed", chaos.source).items() if name not in gone
         }
         assert ended.shards_begun() <= whole.shards_begun() + TRIES * WORKERS
-        assert hurt.finish(output, "--max-rejects", "0.05").shards_begun() == 0
+        # With more time than now, the one that hangs would be tried again.
+        assert hurt.finish(output, *PHOTO_SECONDS, "--max-rejects", "0.05").shards_begun() == 0
 
     @pytest.mark.long
     def test_without_quarantine_the_run_stops_and_names_the_photo(self, chaos: Chaos, tmp_path: Path) -> None:
         hurt, harmful = _with_harmful_photos(chaos, tmp_path)
-        ended = hurt.run(tmp_path / "output", "--photo-seconds", "10", "--no-quarantine")
+        ended = hurt.run(tmp_path / "output", *PHOTO_SECONDS, "--no-quarantine")
         assert ended.code == 1
         assert any(harmful[what] in ended.errors for what in ("crash", "hang")), ended.errors
         assert "--no-quarantine" in ended.errors
