@@ -13,7 +13,6 @@ SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 SPARK41 := UV_PROJECT_ENVIRONMENT=.venv-spark41
 BENCHMARK := UV_PROJECT_ENVIRONMENT=.venv-benchmark
 PYTEST := $(RUN) pytest
-# Files of tests that use little of the machine each; those of parity have all of it.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup setup-spark40 setup-spark41 setup-benchmark demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-chaos test-wheel test-cpus test-accuracy test-browser test-exports screenshots check audit format java emr-package benchmark clean
@@ -43,20 +42,20 @@ java:
 
 test: setup java ## Run the unit tests, the parity tests on Spark 3.5, and what of the EMR engines runs no Spark.
 	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/aws -m "not emr_runs"
-	$(PYTEST) tests/parity
+	$(PYTEST) $(SIDE_BY_SIDE) tests/parity
 	$(PYTEST) tests/chaos/test_dask.py -m "not long"
 
 setup-spark40: $(filter .tools/%,$(UV))
 	@$(SPARK40) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark40
 
 test-spark40: setup-spark40 java ## Run the parity tests of Spark on Spark 4.0, in an environment of its own.
-	$(SPARK40) $(PYTEST) tests/parity/test_spark_*.py tests/parity/test_oracles.py
+	$(SPARK40) $(PYTEST) $(SIDE_BY_SIDE) tests/parity/test_spark_*.py tests/parity/test_oracles.py
 
 setup-spark41: $(filter .tools/%,$(UV))
 	@$(SPARK41) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark41
 
 test-spark41: setup-spark41 java ## Run the parity tests of Spark on Spark 4.1, in an environment of its own; not part of CI.
-	$(SPARK41) $(PYTEST) tests/parity/test_spark_*.py tests/parity/test_oracles.py
+	$(SPARK41) $(PYTEST) $(SIDE_BY_SIDE) tests/parity/test_spark_*.py tests/parity/test_oracles.py
 
 test-all: test test-spark40 ## The Spark lines that CI runs: 3.5 and 4.0.
 
