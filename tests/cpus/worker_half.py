@@ -13,7 +13,8 @@ from pathlib import Path
 from engines.core.index.catalog import read_catalog
 from engines.core.networks.canary import measure_canary
 from engines.core.networks.model import read_model
-from engines.core.output import features_key
+from engines.core.output import Part, features_key
+from engines.core.reduce.moments import Moments
 from engines.core.reduce.pca import dump_pca, fit_pca, load_pca
 from engines.core.stages.featurize import ShardTask, featurize_shard
 from engines.core.stages.moments import MomentsTask, shard_moments
@@ -37,12 +38,12 @@ def worker_half(output: Path) -> dict[str, str]:
         featurize_shard(ShardTask(catalog.source, str(output), fingerprint, shard), model)
         features.update((output / features_key(fingerprint, shard.id)).read_bytes())
         key = f"results/{number}.parquet"
-        task = ProjectTask(str(output), fingerprint, shard.id, key, model.network.architecture, "pca")
+        task = ProjectTask(str(output), fingerprint, shard, key, model.network.architecture, "pca")
         part = project_shard(task, pca)
+        assert isinstance(part, Part), part
         results.update(part.sha256.encode())
-    moments = shard_moments(
-        MomentsTask(str(output), fingerprint, model.network.name, [shard.id for shard in catalog.shards]), None
-    )
+    moments = shard_moments(MomentsTask(str(output), fingerprint, model.network.name, catalog.shards), None)
+    assert isinstance(moments, Moments), moments
     return {
         "canary": measure_canary(model).digest,
         "features": features.hexdigest(),
