@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from engines import create_engine
 from engines.base import NeighboursRequest, Progress
-from engines.core import tables
 from engines.core.errors import InputError, QualityError
 from engines.core.output import check_folder, issues_key, layout_key, package_versions, quality_key
+from engines.core.proof.reading import sealed_table
 from engines.core.quality.assess import Assessment, assess
 from engines.core.quality.figures import Quality, former_quality, read_quality, write_quality
 from engines.core.quality.layout import MAP_ROWS, layout_table
@@ -143,7 +143,7 @@ def publish_check(plan: Plan, assessment: Assessment, layout: bytes, facts: Mapp
     """Write the tables of a check, and last its figures, which are its commit."""
     quality = replace(assessment.quality, facts=facts)
     storage, folder = open_storage(plan.output), check_folder(plan.version)
-    storage.write(issues_key(folder), tables.to_parquet(assessment.issues))
+    storage.write(issues_key(folder), sealed_table(assessment.issues, issues_key(folder)))
     storage.write(layout_key(folder), layout)
     write_quality(plan.output, quality)
     return quality
@@ -154,7 +154,7 @@ def lay_out(plan: Plan) -> bytes:
     sample = read_sample(plan, MAP_ROWS, features=False)
     rows = sample.rows.tolist()
     paths, labels = ([column[row] for row in rows] for column in (plan.rows.paths, plan.rows.labels))
-    return tables.to_parquet(layout_table(paths, labels, sample.results))
+    return sealed_table(layout_table(paths, labels, sample.results), layout_key(check_folder(plan.version)))
 
 
 def sentence(quality: Quality) -> str:

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engines.core import tables
 from engines.core.neighbours import nearest
 from engines.core.output import RunRecord, check_folder, layout_key
+from engines.core.proof.reading import read_table
 from engines.core.quality.figures import latest_quality
 from engines.core.storage import open_storage
 from engines.published.rows import PublishedRows
@@ -95,8 +95,7 @@ def open_plane(output: str, record: RunRecord, rows: PublishedRows) -> Plane:
     quality = latest_quality(output, record)
     if quality is None:
         return FirstTwo(rows)
-    content = open_storage(output).read(layout_key(check_folder(quality.check)))
-    return CheckedMap(rows, tables.from_parquet(content))
+    return CheckedMap(rows, read_table(open_storage(output), layout_key(check_folder(quality.check))))
 
 
 def _first_two(values: Float32) -> tuple[Float64, Float64]:

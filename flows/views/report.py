@@ -8,7 +8,6 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
-import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -138,8 +137,7 @@ def _accuracies(quality: Quality | None) -> list[dict[str, Any]]:
 
 def _issues(storage: Storage, key: str, quality: Quality, photos: Photos) -> list[dict[str, Any]]:
     """Per kind of issue that was found: its name, count, and the photos of lowest score with what is said of them."""
-    with storage.open(key) as file:
-        table = pq.read_table(file)
+    table = read_table(storage, key)
     labels = dict(zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True))
     found = []
     for kind in ISSUES:

@@ -226,6 +226,7 @@ def test_the_command_writes_the_tables_and_says_what_it_found(
     ]
     assert pq.read_schema(output / issues_key(folder.relative_to(output).as_posix())).equals(tables.ISSUES)
     assert pq.read_table(output / layout_key(folder.relative_to(output).as_posix())).num_rows == quality.rows
+    assert [path for path in folder.rglob("*.*") if b"<sealed checks/" not in path.read_bytes()] == []
     again = plain_fruits("check", output, "--json")
     assert again.code == 0, again.errors
     said = json.loads(again.printed)
