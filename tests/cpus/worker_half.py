@@ -17,10 +17,14 @@ from engines.core.output import Part, features_key
 from engines.core.reduce.moments import Moments
 from engines.core.reduce.pca import dump_pca, fit_pca, load_pca
 from engines.core.stages.featurize import ShardTask, featurize_shard
+from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.moments import MomentsTask, shard_moments
 from engines.core.stages.project import ProjectTask, project_shard
 
 COMPONENTS = 8
+
+PATIENT = PhotoLimits(seconds=3600)
+"""An emulated CPU takes minutes for what a real one does in a hundredth of a second."""
 
 
 def _digest(content: bytes) -> str:
@@ -35,11 +39,11 @@ def worker_half(output: Path) -> dict[str, str]:
     model, pca = read_model(str(output), fingerprint), load_pca(content)
     features, results = hashlib.sha256(), hashlib.sha256()
     for number, shard in enumerate(catalog.shards):
-        featurize_shard(ShardTask(catalog.source, str(output), fingerprint, shard), model)
+        task = ShardTask(catalog.source, str(output), fingerprint, shard, limits=PATIENT)
+        featurize_shard(task, model)
         features.update((output / features_key(fingerprint, shard.id)).read_bytes())
         key = f"results/{number}.parquet"
-        task = ProjectTask(str(output), fingerprint, shard, key, model.network.architecture, "pca")
-        part = project_shard(task, pca)
+        part = project_shard(ProjectTask(str(output), fingerprint, shard, key, model.network.architecture, "pca"), pca)
         assert isinstance(part, Part), part
         results.update(part.sha256.encode())
     moments = shard_moments(MomentsTask(str(output), fingerprint, model.network.name, catalog.shards), None)
