@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from engines.core.errors import FruitsError, InputError
 from engines.emr.settings import EmrSettings, load_settings
 from flows.assignments import read_assignments
-from flows.options import EmrTable
+from flows.options.emr import EmrTable
 from flows.runtime.emr_block import EmrSettingsBlock
 from flows.runtime.server import check_server
 from flows.signatures import Option, as_command

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engines.core.errors import InputError
 
 if TYPE_CHECKING:
-    from flows.options import EmrTable
+    from flows.options.emr import EmrTable
 
 
 def read_assignments(option: str, texts: Iterable[str] | None, example: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ from engines.core.storage.lease import Lease, exclusive
 from flows.checks import cache_folder, check_settings, complete
 from flows.credentials import use_credentials
 from flows.engine_log import LOGGER, running
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 from flows.outcome import Mended, all_done_before, outcome, published_as, record_of
 from flows.views.report import write_report
 
@@ -79,7 +79,7 @@ def run_chain(
 ) -> RunRecord:
     """Turn the images of `source` into features of few dimensions in `output`, and return the published record.
 
-    `options` are the other fields of `flows.options.RunSettings`, such as `engine="spark"` or `components=0.95`;
+    `options` are the other fields of `flows.options.run.RunSettings`, such as `engine="spark"` or `components=0.95`;
     `on_progress` is called as work finishes. Prints nothing; warnings go to the logger `fruits`. A second call does
     only what is missing. Raises FruitsError: InputError for what cannot be done, others for what went wrong.
     """

@@ -17,7 +17,7 @@ from engines.core.storage import is_folder
 from flows.checks import check_quality_settings, complete
 from flows.credentials import use_credentials
 from flows.engine_log import RunLog, told_to
-from flows.options import CheckSettings
+from flows.options.published import CheckSettings
 from flows.quality import check as run_check
 from flows.runtime.cancellation import stopped_when_cancelled
 from flows.runtime.emr_block import emr_overrides

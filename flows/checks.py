@@ -25,7 +25,8 @@ from engines.core.reduce.pca import check_components
 from engines.core.storage import normalize_location, open_storage
 from flows.engine_log import LOGGER
 from flows.home import temporary_folder, why_not_writable
-from flows.options import CheckSettings, RunSettings
+from flows.options.published import CheckSettings
+from flows.options.run import RunSettings
 from flows.signatures import declared
 
 _DEFAULT_COMPONENTS = next(each.default for each in declared(RunSettings) if each.name == "components")

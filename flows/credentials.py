@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from engines.core.errors import InputError
 
 if TYPE_CHECKING:
-    from flows.options import CheckSettings, RunSettings
+    from flows.options.published import CheckSettings
+    from flows.options.run import RunSettings
 
 _OF_THE_USER = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 

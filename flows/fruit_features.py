@@ -16,7 +16,7 @@ from flows.chain import run
 from flows.checks import check_settings, complete
 from flows.credentials import use_credentials
 from flows.engine_log import RunLog, told_to
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 from flows.runtime.cancellation import stopped_when_cancelled
 from flows.runtime.emr_block import emr_overrides
 from flows.runtime.hooks import stop_jobs

@@ -12,7 +12,7 @@ from typing import IO
 
 from engines.core.errors import InputError, RejectsError
 from engines.published import load_model
-from flows.options import TABLE_FORMATS, TransformRunSettings, TransformSettings
+from flows.options.use import TABLE_FORMATS, TransformRunSettings, TransformSettings
 
 Settings = TransformSettings | TransformRunSettings
 

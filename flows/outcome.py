@@ -25,7 +25,7 @@ from engines.core.output import (
     read_record,
 )
 from flows.engine_log import LOGGER
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 
 NOTHING_TO_DO = "Nothing to do, all was done by a former run"
 

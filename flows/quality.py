@@ -26,7 +26,7 @@ from flows.chain import Call, plain_call
 from flows.checks import check_quality_settings, complete
 from flows.credentials import use_credentials
 from flows.engine_log import LOGGER, running
-from flows.options import CheckSettings
+from flows.options.published import CheckSettings
 from flows.outcome import Clock
 from flows.views.report import write_report
 
@@ -51,7 +51,7 @@ class Checked:
 
 
 def run_check(output: str, *, on_progress: Callable[[Progress], None] | None = None, **options: Any) -> Quality:
-    """Check what is published in `output`; `options` are the other fields of `flows.options.CheckSettings`.
+    """Check what is published in `output`; `options` are the other fields of `flows.options.published.CheckSettings`.
 
     Writes `checks/VERSION/` and the report. Raises FruitsError, as `flows.chain.run_chain` does; QualityError when the
     accuracy is below `min_accuracy`.

@@ -22,7 +22,7 @@ from engines.recheck import Difference, compare_published
 from flows.checks import check_counts
 from flows.credentials import use_block
 from flows.engine_log import RunLog, running, told_to
-from flows.options import RecheckSettings
+from flows.options.published import RecheckSettings
 from flows.runtime.cancellation import stopped_when_cancelled
 from flows.runtime.tasks import ServedFlow, TaskCall
 from flows.signatures import as_form

@@ -20,7 +20,7 @@ from engines.core.storage import is_folder, normalize_location, open_storage
 from flows.checks import check_counts
 from flows.credentials import use_block
 from flows.new_photos import Done, check_some_decoded, table_format, transform_into
-from flows.options import TransformRunSettings
+from flows.options.use import TransformRunSettings
 from flows.runtime.cancellation import stopped_when_cancelled
 from flows.runtime.tasks import ServedFlow, TaskCall
 from flows.signatures import as_form

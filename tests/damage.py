@@ -12,7 +12,7 @@ import pytest
 from engines.core.output import read_record
 from flows import chain
 from flows.checks import check_settings
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 from tests.parity.chain import SequentialEngine
 
 SHARD_SIZE = 8

@@ -11,7 +11,7 @@ from engines.core.output import RunRecord, publish
 from engines.core.quality.assess import assess
 from engines.core.quality.figures import Quality
 from engines.core.quality.plan import make_plan
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 from flows.outcome import record_of
 from flows.quality import lay_out, publish_check
 from flows.views.report import write_report

@@ -8,7 +8,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from flows.options import CheckOutput, CheckSettings, EmrTable
+from flows.options.emr import EmrTable
+from flows.options.published import CheckOutput, CheckSettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

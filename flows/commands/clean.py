@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flows.options import CleanSettings
+from flows.options.published import CleanSettings
 from flows.signatures import as_command
 
 

@@ -26,7 +26,7 @@ def demo(
     """
     from flows.commands.run import run_in_terminal
     from flows.commands.sample import sample
-    from flows.options import RunSettings
+    from flows.options.run import RunSettings
 
     photos, output = os.path.join(folder, "photos"), os.path.join(folder, "output")
     complete = os.path.join(folder, "photos-complete")

@@ -10,7 +10,7 @@ import typer
 
 from flows.assignments import read_assignments
 from flows.commands import emr_setup
-from flows.options import EmrJobs, EmrStatus, EmrTable
+from flows.options.emr import EmrJobs, EmrStatus, EmrTable
 from flows.signatures import Option, as_command
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from flows.assignments import read_assignments
-from flows.options import EmrRemoval, EmrSetup
+from flows.options.emr import EmrRemoval, EmrSetup
 from flows.signatures import as_command
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _trial(stack: StackState, config: str) -> None:
     from engines.core.storage import open_storage
     from flows.commands.demo import weights_or_random
     from flows.commands.run import run_in_terminal
-    from flows.options import RunSettings
+    from flows.options.run import RunSettings
 
     place = f"{stack.outputs['Output']}/first-run"
     _say(f"\na first run: {_TRIAL_PHOTOS} made-up photos in {place}/photos")

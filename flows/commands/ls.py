@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.options import LsSettings
+from flows.options.run import LsSettings
 from flows.signatures import as_command
 
 

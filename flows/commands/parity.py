@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows.options import ParitySettings
+from flows.options.published import ParitySettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from flows.options import ParityCheckSettings, RunSettings
+from flows.options.published import ParityCheckSettings
+from flows.options.run import RunSettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

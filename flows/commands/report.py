@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.options import ReportSettings
+from flows.options.published import ReportSettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

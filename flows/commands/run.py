@@ -11,7 +11,8 @@ from dataclasses import asdict, replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from flows.options import EmrTable, RunSettings, TerminalSettings
+from flows.options.emr import EmrTable
+from flows.options.run import RunSettings, TerminalSettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

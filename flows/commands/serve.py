@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from flows.options import ServeSettings
+from flows.options.use import ServeSettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

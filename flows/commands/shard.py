@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.options import ShardSettings
+from flows.options.published import ShardSettings
 from flows.signatures import as_command
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.options import ShowSettings
+from flows.options.published import ShowSettings
 from flows.signatures import as_command
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows.options import SimilarSettings
+from flows.options.use import SimilarSettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from flows.options import TransformSettings
+from flows.options.use import TransformSettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows.options import VerifySettings
+from flows.options.published import VerifySettings
 from flows.signatures import as_command
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from engines import ENGINES
 from engines.core.errors import FruitsError
 from flows.checks import complete
 from flows.credentials import use_credentials
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 from flows.runtime.emr_block import emr_overrides
 
 

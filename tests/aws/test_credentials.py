@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from engines.core.errors import InputError
 from flows.checks import complete
 from flows.credentials import use_credentials
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 
 prefect_aws = pytest.importorskip("prefect_aws", reason="prefect-aws is not installed")
 

@@ -17,7 +17,7 @@ from engines.core import tables
 from engines.core.errors import InputError
 from engines.core.output import read_record
 from engines.published.export import FORMATS, export
-from flows.options import EXPORT_FORMATS
+from flows.options.use import EXPORT_FORMATS
 from tests.command_line import GOOD, CommandLine
 
 

@@ -21,7 +21,7 @@ from engines.core.reduce.grid import Grid
 from engines.core.reduce.moments import moments_of
 from engines.core.reduce.pca import dump_pca, fit_pca, load_pca, project
 from flows.checks import cache_folder
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 from tests.parity.chain import SequentialEngine, run_chain
 
 EVERY = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)

@@ -9,7 +9,7 @@ import pytest
 
 from engines.core.errors import InputError
 from flows.checks import cache_folder, check_settings
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 
 
 @pytest.fixture

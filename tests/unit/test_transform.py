@@ -21,7 +21,7 @@ from engines.core.networks.model import Canary, publish_canary, read_model
 from engines.core.output import read_record
 from engines.core.sources.files import Files
 from engines.published import load_model
-from flows.options import TransformSettings
+from flows.options.use import TransformSettings
 from tests.command_line import BAD, GOOD, CommandLine
 from tests.s3 import Aws
 
