@@ -13,7 +13,7 @@ from engines.core.index.catalog import read_catalog, read_shard_entries, write_c
 from engines.core.index.selection import Selection
 from engines.core.rejects import RejectedImageError
 from engines.core.sources import Entry, open_source
-from engines.core.storage import DANGLING_LINK, open_storage
+from engines.core.storage import DANGLING_LINK, key_of, open_storage
 from tests.s3 import Aws
 
 ODD_NAMES = [
@@ -59,7 +59,7 @@ def listed(source: Path | str, output: Path | str, **selection: object) -> list[
 
 
 def keys(source: Path, entries: list[Entry]) -> list[str]:
-    return [open_storage(str(source)).key(entry.path) for entry in entries]
+    return [key_of(str(source), entry.path) for entry in entries]
 
 
 def test_labels_are_the_folders_of_the_images(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_odd_names_are_listed_alike_on_s3(tmp_path: Path, aws: Aws, bucket: str)
     entries = listed(source, tmp_path / "output", glob="*", hidden=True)
     assert [entry.path for entry in entries] == [f"{source}/{key}" for key in sorted(objects, key=str.encode)]
     storage = open_storage(source)
-    assert [storage.read(storage.key(entry.path)) for entry in entries] == [
-        objects[storage.key(entry.path)] for entry in entries
+    assert [storage.read(key_of(storage.url, entry.path)) for entry in entries] == [
+        objects[key_of(storage.url, entry.path)] for entry in entries
     ]
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engines.core.errors import FruitsError, InputError, StorageError, TransientError
-from engines.core.storage import Storage, is_folder, normalize_location, open_storage, read_ahead
+from engines.core.storage import Storage, is_folder, key_of, normalize_location, open_storage, read_ahead
 from engines.core.storage import aws as aws_access
 from engines.core.tables import to_parquet
 from tests.s3 import PAGE, Aws
@@ -70,7 +70,7 @@ class TestBothKinds:
     def test_uri_and_key_are_inverse(self, storage: Storage) -> None:
         for key in ("a/b c.jpg", "100%/#1?.jpg"):
             assert storage.uri(key) == f"{storage.url}/{key}"
-            assert storage.key(storage.uri(key)) == key
+            assert key_of(storage.url, storage.uri(key)) == key
 
     def test_open_reads_parts(self, storage: Storage) -> None:
         storage.write("object", bytes(range(200)))

@@ -28,7 +28,6 @@ class Network:
     divisor: float
     offset: float
     build: Callable[[str | None], Any]
-    default_weights: str = "imagenet"
 
     @property
     def preprocessing(self) -> str:

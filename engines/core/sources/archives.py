@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from engines.core.errors import FruitsError, InputError
 from engines.core.rejects import RejectedImageError
 from engines.core.sources.base import Entry, Source
-from engines.core.storage import Storage, StoredObject, is_folder, open_storage, read_ahead
+from engines.core.storage import Storage, StoredObject, is_folder, key_of, open_storage, read_ahead
 
 _LOGGER = logging.getLogger("fruits.sources")
 
@@ -163,12 +163,12 @@ class Archives(Source):
         """See Source."""
         if entry.version in _NEVER_READ:
             raise RejectedImageError(*_NEVER_READ[entry.version])
-        archive, _, name = self.storage.key(entry.path).partition("/")
+        archive, _, name = key_of(self.folder, entry.path).partition("/")
         return self.read_member(archive, name, entry)
 
     def key(self, path: str) -> str:
         """See Source: the name of the member, behind that of its archive where there are several."""
-        key = self.storage.key(path)
+        key = key_of(self.folder, path)
         return key.partition("/")[2] if self.single else key
 
     def nothing_there(self) -> InputError:

@@ -76,7 +76,10 @@ class Source(ABC):
 
     @abstractmethod
     def key(self, path: str) -> str:
-        """The part of an entry's `path` below the source: equal for a copy of the source in another place."""
+        """The part of an entry's `path` below the source: equal for a copy of the source in another place.
+
+        Needs no access to the source: outputs outlive the photos they were made of.
+        """
 
     @abstractmethod
     def nothing_there(self) -> InputError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engines.core.errors import GoneError, InputError, StorageError
 from engines.core.rejects import RejectedImageError
 from engines.core.sources.base import Entry, Source, folder_label
-from engines.core.storage import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, is_folder, open_storage
+from engines.core.storage import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, is_folder, key_of, open_storage
 
 _OR = ", or archives: .tar (not compressed), .zip, .parquet"
 
@@ -77,7 +77,7 @@ class Files(Source):
 
     def key(self, path: str) -> str:
         """See Source."""
-        return open_storage(self.location).key(path)
+        return key_of(self.location, path)
 
     def nothing_there(self) -> InputError:
         """See Source."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 from engines.core.errors import FruitsError
 from engines.core.storage.base import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, Storage, StoredObject
 from engines.core.storage.folder import FolderStorage
-from engines.core.storage.locations import is_folder, normalize_location
+from engines.core.storage.locations import is_folder, key_of, normalize_location
 from engines.core.storage.objects import open_object_storage
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Storage",
     "StoredObject",
     "is_folder",
+    "key_of",
     "normalize_location",
     "open_storage",
     "read_ahead",

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import IO
 
 from engines.core.errors import StorageError
+from engines.core.storage.locations import uri_of
 
 DANGLING_LINK = "dangling-link"
 """The `version` of a symbolic link that points nowhere: listed, so that it is counted, but never readable."""
@@ -42,11 +43,7 @@ class Storage(ABC):
 
     def uri(self, key: str) -> str:
         """The full path or URI of `key`, as it stands in the `path` column of every table."""
-        return f"{self.url}/{key}" if self.url != "/" else f"/{key}"
-
-    def key(self, uri: str) -> str:
-        """The inverse of `uri`."""
-        return uri[len(self.uri("")) :]
+        return uri_of(self.url, key)
 
     def check_key(self, key: str) -> None:  # noqa: B027 - most have nothing to refuse
         """Raise InputError for a listed key that could not be read, whatever it holds."""

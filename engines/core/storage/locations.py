@@ -46,6 +46,16 @@ def is_folder(location: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", location) is None
 
 
+def uri_of(location: str, key: str) -> str:
+    """The full path or URI of `key` below a location in its one spelling."""
+    return f"{location}/{key}" if location != "/" else f"/{key}"
+
+
+def key_of(location: str, uri: str) -> str:
+    """The inverse of `uri_of`. Needs no access to what is stored there."""
+    return uri[len(uri_of(location, "")) :]
+
+
 def why_unreadable(key: str) -> str:
     """Why an object of this key cannot be requested; empty if it can.
 
