@@ -78,9 +78,6 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 Outcome = TypeVar("Outcome")
 
-TRIES = 3
-"""So often an engine tries an item whose worker dies over it, where the cluster is its own."""
-
 
 class MapEngine(Engine):
     """An engine that can run a function over items on workers."""
@@ -95,8 +92,9 @@ class MapEngine(Engine):
     ) -> Iterator[tuple[int, Outcome]]:
         """Run `function(item, v)` for every item on the workers; yield (position, outcome) as they finish.
 
-        `value` is what `broadcast(v)` returned. An item whose worker died is tried TRIES times in all, by workers that
-        are replaced; each time but the first as `after_death(item)`, a function that can be pickled.
+        `value` is what `broadcast(v)` returned. An item whose worker died is tried as often as the engine's Patience
+        says, by workers that are replaced; each time but the first as `after_death(item)`, a function that can be
+        pickled.
 
         Heavy items should come first. The first failure cancels what is left and is raised: FruitsErrors as they are,
         an item that was tried in vain as StageError, a lost cluster as TransientError, anything else as StageError with

@@ -12,6 +12,7 @@ from typing import Any
 
 from engines.base import Engine
 from engines.core.errors import InputError
+from engines.patience import Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,18 @@ def create_engine(
     scheduler: str | None = None,
     settings: Mapping[str, Any] | None = None,
     run: str | None = None,
+    patience: Patience | None = None,
 ) -> Engine:
     """The engine called `name`.
 
     `settings`: what the engine takes besides, as plain data; `run`: the run that its remote jobs belong to, and are
-    found again by. Engines without these abilities ignore both. Raises InputError for an engine that is unknown or not
-    installed, and for workers or a scheduler where it takes none.
+    found again by. Engines without these abilities ignore both. `patience`: how long work is kept up whose workers are
+    lost. Raises InputError for an engine that is unknown or not installed, and for workers or a scheduler where it
+    takes none.
     """
     row = engine_row(name)
     engine = import_engine(name)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"patience": patience}
     if row.takes_workers:
         options |= {"workers": workers, "scheduler": scheduler}
     elif workers is not None or scheduler is not None:

@@ -27,6 +27,7 @@ from engines.core.output import RECORD, REPORT, RunRecord, publish
 from engines.core.reduce.pca import check_enough_images
 from engines.core.storage import open_storage
 from engines.core.storage.lease import Lease, exclusive
+from engines.patience import Patience
 from flows.checks import cache_folder, check_settings, complete
 from flows.credentials import use_credentials
 from flows.engine_log import LOGGER, running
@@ -118,6 +119,7 @@ def run(
         settings.engine,
         workers=settings.workers,
         scheduler=settings.scheduler,
+        patience=Patience(settings.tries, settings.worker_seconds),
         settings=settings.engine_settings,
         run=run_id or uuid.uuid4().hex[:12],
     )

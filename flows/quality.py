@@ -22,6 +22,7 @@ from engines.core.quality.plan import Plan, make_plan
 from engines.core.quality.sample import read_sample
 from engines.core.storage import open_storage
 from engines.core.storage.lease import exclusive
+from engines.patience import Patience
 from flows.chain import Call, plain_call
 from flows.checks import check_quality_settings, complete
 from flows.credentials import use_credentials
@@ -113,6 +114,7 @@ def _steps(
         settings.engine,
         workers=settings.workers,
         scheduler=settings.scheduler,
+        patience=Patience(settings.tries, settings.worker_seconds),
         settings=settings.engine_settings,
         run=run_id or uuid.uuid4().hex[:12],
     )

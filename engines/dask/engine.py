@@ -17,7 +17,8 @@ from distributed.scheduler import KilledWorker
 from engines.core.errors import FruitsError, InputError, TransientError
 from engines.dask.launch import LocalClusterProcess, check_semaphores
 from engines.machine import usable_cores
-from engines.map_engine import LOGGER, TRIES, MapEngine
+from engines.map_engine import LOGGER, MapEngine
+from engines.patience import Patience
 from engines.task_errors import connection_lost, death, task_failed, workers_died
 
 Item = TypeVar("Item")
@@ -30,7 +31,7 @@ _POLL_SECONDS = 2.0
 _GOOD = ("pending", "finished")
 
 WORKER_SECONDS = 120.0
-"""How long a stage waits for a worker when there is none: one that was killed may take that long to start again."""
+"""How long a stage waits for a worker by default: one that was killed may take that long to start again."""
 
 
 class Broadcast:
@@ -58,13 +59,18 @@ class DaskEngine(MapEngine):
     name: ClassVar[str] = "dask"
     loggers: ClassVar[tuple[str, ...]] = ("distributed",)
 
-    def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
+    def __init__(
+        self, workers: int | None = None, scheduler: str | None = None, patience: Patience | None = None
+    ) -> None:
         super().__init__()
         if workers is not None and workers < 1:
             raise InputError(f"{workers} workers cannot do anything", "Give at least 1.")
         if workers is not None and scheduler is not None:
             raise InputError("a given scheduler has its own workers", "Give --workers or --scheduler, not both.")
         self._workers = workers or usable_cores()
+        patience = patience or Patience()
+        self._tries = patience.tries
+        self._worker_seconds = patience.worker_seconds or WORKER_SECONDS
         self._scheduler = scheduler
         self._cluster: LocalClusterProcess | None = None
         self._client: Client | None = None
@@ -112,7 +118,7 @@ class DaskEngine(MapEngine):
                 except KilledWorker as error:
                     item, tried_again = items[position], deaths[position] > 0
                     deaths[position] += error.allowed_failures + 1
-                    if deaths[position] >= TRIES and (tried_again or after_death is None):
+                    if deaths[position] >= self._tries and (tried_again or after_death is None):
                         raise workers_died(item, deaths[position], self._last_death) from error
                     LOGGER.warning("%s", death(item, self._last_death))
                     # Before all that has not begun. Tasks that only waited for the worker are tried again like the one
@@ -151,11 +157,11 @@ class DaskEngine(MapEngine):
             elif alone_since is None:
                 alone_since = time.monotonic()
                 what = "no worker is there" if silent is None else "the scheduler does not answer"
-                _LOGGER.warning("%s: waiting up to %g s", what, WORKER_SECONDS)
-            elif time.monotonic() - alone_since > WORKER_SECONDS:
+                _LOGGER.warning("%s: waiting up to %g s", what, self._worker_seconds)
+            elif time.monotonic() - alone_since > self._worker_seconds:
                 if silent is not None:
                     raise connection_lost(silent)
-                raise TransientError(f"no worker was there for {WORKER_SECONDS:g} s", self._missing_workers_hint)
+                raise TransientError(f"no worker was there for {self._worker_seconds:g} s", self._missing_workers_hint)
 
     @property
     def _missing_workers_hint(self) -> str:

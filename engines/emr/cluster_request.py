@@ -23,7 +23,7 @@ def step_for(job: JobRequest, settings: EmrSettings, published: Published) -> di
     python = f"{settings.unpack_folder}/bin/python"
     conf = {
         **job.size.spark_conf(),
-        **spark_conf(settings),
+        **spark_conf(settings, job.tries),
         "spark.pyspark.python": python,
         "spark.pyspark.driver.python": python,
         "spark.executorEnv.AWS_DEFAULT_REGION": settings.region,

@@ -39,6 +39,7 @@ from engines.emr.run_job import RunJob
 from engines.emr.serverless import ServerlessRunner
 from engines.emr.settings import EmrSettings, load_settings
 from engines.emr.sizing import Size, Work, size_for_job
+from engines.patience import Patience
 
 Request = FeaturizeRequest | FitRequest | ProjectRequest | NeighboursRequest
 Report = TypeVar("Report", FeaturizeReport, FitReport, ProjectReport, NeighboursReport)
@@ -59,6 +60,7 @@ class EmrEngine(Engine):
         run: str | None = None,
         workers: int | None = None,
         scheduler: str | None = None,
+        patience: Patience | None = None,
     ) -> None:
         super().__init__()
         if workers is not None or scheduler is not None:
@@ -71,7 +73,7 @@ class EmrEngine(Engine):
         self._aws = Aws(self.settings)
         self._artifacts = Artifacts(self.settings, self._aws)
         self.runner = self._make_runner()
-        self.job = RunJob(self.settings, self.runner, self.run)
+        self.job = RunJob(self.settings, self.runner, self.run, patience or Patience())
         self._checked = False
         self._started = Billed()
         """The estimate for the jobs that this process started."""

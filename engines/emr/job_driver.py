@@ -1,8 +1,9 @@
 """The entry point of a run's job on EMR: takes stages as orders, and runs them with the Spark engine.
 
 It is uploaded as one file, and takes one argument, a JSON object: `output` and `folder` of the log of orders (see
-`engines.emr.orders`), `idle_seconds`, and `region`. The job ends when the run says so, with the last stage, and by
-itself when no order came for `idle_seconds`, so that it does not outlive a run that is gone.
+`engines.emr.orders`), `idle_seconds`, `region`, and `patience` (see `engines.patience`). The job ends when the run says
+so, with the last stage, and by itself when no order came for `idle_seconds`, so that it does not outlive a run that is
+gone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from engines.base import CHAIN, STAGES, Engine, Progress
 from engines.core.errors import DamagedError, FruitsError, StorageError, TransientError
 from engines.emr.orders import Entry, Kind, OrderLog
+from engines.patience import Patience
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_BETWEEN_UPDATES = 5.0
@@ -113,7 +115,7 @@ def main(argument: str) -> int:
     # EMR on EC2 sets no region, and boto3 looks at this variable alone.
     os.environ.setdefault("AWS_DEFAULT_REGION", job["region"])
     log = OrderLog(job["output"], job["folder"])
-    with SparkEngine() as engine:
+    with SparkEngine(patience=Patience(**job["patience"])) as engine:
         return serve(log, engine, job["idle_seconds"], lost=lambda: engine.lost)
 
 

@@ -76,11 +76,12 @@ class JobName:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """The job to start: its name, the arguments of the entry point, and its size."""
+    """The job to start: its name, the arguments of the entry point, its size, and how often a task is tried."""
 
     name: JobName
     arguments: list[str]
     size: Size
+    tries: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from engines.core.errors import FruitsError, StageError, TransientError
@@ -15,6 +15,7 @@ from engines.emr.protocol import JobName, JobRequest, JobRunner, JobStatus, Stat
 from engines.emr.settings import EmrSettings
 from engines.emr.sizing import Size
 from engines.emr.watch import OnProgress, Watch, cancelled, result_of
+from engines.patience import Patience
 
 _TRIES = 3
 """Jobs to find or start for one order: one that is found may end by itself before it takes the order."""
@@ -30,8 +31,9 @@ class RunJob:
     log of orders, raises StageError, and leaves the job alone from then on.
     """
 
-    def __init__(self, settings: EmrSettings, runner: JobRunner, run: str) -> None:
+    def __init__(self, settings: EmrSettings, runner: JobRunner, run: str, patience: Patience) -> None:
         self._settings = settings
+        self._patience = patience
         self._runner = runner
         self._run = run
         self._author = f"run-{uuid.uuid4().hex[:12]}"
@@ -134,8 +136,9 @@ class RunJob:
             "folder": name.folder,
             "idle_seconds": self._settings.job_idle_minutes * 60,
             "region": self._settings.region,
+            "patience": asdict(self._patience),
         }
-        job = self._submit(JobRequest(name, [json.dumps(argument)], size()))
+        job = self._submit(JobRequest(name, [json.dumps(argument)], size(), self._patience.tries))
         LOGGER.info("job %s submitted; `fruits emr status %s` links to its Spark UI", job, self._run)
         return self._opened(job, name, output)
 

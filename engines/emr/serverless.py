@@ -60,9 +60,8 @@ class ServerlessRunner:
                 LOGGER.info("%d executors and not %d, because of %s", allowed.executors, size.executors, limit)
             size = allowed
         archive = self._artifacts.current()
-        parameters = " ".join(
-            f"--conf {name}={value}" for name, value in self._conf(archive.url, size.spark_conf()).items()
-        )
+        conf = self._conf(archive.url, size.spark_conf() | spark_conf(self._settings, job.tries))
+        parameters = " ".join(f"--conf {name}={value}" for name, value in conf.items())
         flex: dict[str, Any] = {"flexExecution": {"enabled": True}} if self._settings.flex else {}
         try:
             answer = self._aws.call(
@@ -106,7 +105,6 @@ class ServerlessRunner:
     def _conf(self, archive: str, size: dict[str, str]) -> dict[str, str]:
         return {
             **size,
-            **spark_conf(self._settings),
             **{f"{role}.AWS_DEFAULT_REGION": self._settings.region for role in (DRIVER_VARIABLE, EXECUTOR_VARIABLE)},
             "spark.archives": f"{archive}#environment",
             f"{DRIVER_VARIABLE}.PYSPARK_DRIVER_PYTHON": PYTHON,

@@ -20,15 +20,15 @@ from engines.emr.settings import EmrSettings
 from engines.emr.sizing import Size
 
 TRIES = 12
-"""Attempts at a task. Each executor that is reclaimed costs one, so there are more than where executors only die."""
+"""Attempts at a task, at least: each executor that is reclaimed costs one."""
 
 _SPOT_MINUTES = 5
 """How long a fleet waits for spot instances before it switches. The least that RunJobFlow takes."""
 
 
-def spark_conf(settings: EmrSettings) -> dict[str, str]:
-    """Spark properties for executors that may be reclaimed; none for others."""
-    return {"spark.task.maxFailures": str(TRIES)} if settings.flex else {}
+def spark_conf(settings: EmrSettings, tries: int) -> dict[str, str]:
+    """Spark properties for executors that may be lost: `tries` of a task, and more where they are reclaimed."""
+    return {"spark.task.maxFailures": str(max(TRIES, tries) if settings.flex else tries)}
 
 
 def check_flex(aws: Aws, release: str) -> str:

@@ -15,6 +15,7 @@ from pyspark import Broadcast, SparkContext
 from engines.core.errors import InputError, StageError, TransientError
 from engines.machine import usable_cores
 from engines.map_engine import MapEngine
+from engines.patience import Patience
 from engines.spark.job import JobError, SparkJob, explained
 from engines.spark.launch import (
     Driver,
@@ -36,16 +37,21 @@ class SparkEngine(MapEngine):
 
     `scheduler`: the master, `local[*]` (default; `local[workers]` with `workers`), `spark://HOST:PORT` or `yarn`. The
     workers of a cluster need fruit-features[worker] in the same versions. In a process that has a SparkContext, that
-    one is used and not stopped; in one that spark-submit started, its context is used. `settings`: further Spark
-    settings for a driver that the engine starts. Spark starts with the first stage that has work for it. Raises
-    InputError for a missing or old Java, an unknown master, and one that does not answer.
+    one is used and not stopped; in one that spark-submit started, its context is used. Both try a task as often as
+    their own spark.task.maxFailures says. `settings`: further Spark settings for a driver that the engine starts. Spark
+    starts with the first stage that has work for it. Raises InputError for a missing or old Java, an unknown master,
+    and one that does not answer.
     """
 
     name: ClassVar[str] = "spark"
     loggers: ClassVar[tuple[str, ...]] = ("py4j",)
 
     def __init__(
-        self, workers: int | None = None, scheduler: str | None = None, settings: Mapping[str, str] | None = None
+        self,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         super().__init__()
         if workers is not None and workers < 1:
@@ -53,7 +59,9 @@ class SparkEngine(MapEngine):
         if workers is not None and scheduler is not None:
             raise InputError("a given master has its own workers", "Give --workers or --master, not both.")
         self._asked = workers is not None or scheduler is not None
-        self._master = normalize_master(f"local[{workers or usable_cores()}]" if scheduler is None else scheduler)
+        self._patience = patience or Patience()
+        master = f"local[{workers or usable_cores()}]" if scheduler is None else scheduler
+        self._master = normalize_master(master, self._patience.tries)
         self._settings = settings or {}
         self._driver: Driver | None = None
         self._context: SparkContext | None = None
@@ -82,7 +90,9 @@ class SparkEngine(MapEngine):
     ) -> Iterator[tuple[int, Outcome]]:
         """See MapEngine. A task runs up to spark.task.maxFailures times if its worker dies or its error may heal."""
         context = self._started()
-        job = SparkJob(context, function, items, value, _max_failures(context), after_death)
+        job = SparkJob(
+            context, function, items, value, _max_failures(context), self._patience.worker_seconds, after_death
+        )
         arrived: set[int] = set()
         try:
             for position, outcome in job.outcomes():
@@ -159,7 +169,8 @@ class SparkEngine(MapEngine):
 
     def _launched(self) -> SparkContext:
         verbose = logging.getLogger("engines").isEnabledFor(logging.INFO)
-        settings = driver_settings(self._master, verbose=verbose, overrides=self._settings)
+        tries = self._patience.tries
+        settings = driver_settings(self._master, tries=tries, verbose=verbose, overrides=self._settings)
         self._driver = Driver(settings, sys.executable, verbose=verbose)
         return self._driver.context
 

@@ -25,7 +25,7 @@ _STOP_SECONDS = 30.0
 _WAIT_SECONDS = 0.1
 
 EXECUTOR_SECONDS = {"spark": 60.0, "other": 600.0}
-"""How long a stage waits while no task runs. A standalone cluster has its workers; other clusters start them."""
+"""How long a stage waits by default while no task runs. A standalone cluster has its workers; others start them."""
 
 SILENT_SECONDS = 15.0
 """How long it waits without a word: executors take some seconds to start."""
@@ -72,9 +72,12 @@ class SparkJob:
         items: Sequence[Any],
         value: Any,
         max_failures: int,
+        worker_seconds: float | None,
         after_death: Callable[[Any], Any] | None,
     ) -> None:
         self._context = context
+        kind = "spark" if context.master.startswith("spark://") else "other"
+        self._worker_seconds = worker_seconds or EXECUTOR_SECONDS[kind]
         self._group = f"fruit-features-{uuid.uuid4().hex}"
         self._messages: queue.SimpleQueue[tuple[int, Any] | _Ended] = queue.SimpleQueue()
         self._arrivals = Arrivals(self._messages.put)
@@ -88,7 +91,6 @@ class SparkJob:
 
     def outcomes(self) -> Iterator[tuple[int, Any]]:
         """(position, outcome or Failure) as tasks finish. Raises JobError, and TransientError if no task is started."""
-        kind = "spark" if self._context.master.startswith("spark://") else "other"
         since, said = time.monotonic(), False
         while True:
             try:
@@ -98,9 +100,9 @@ class SparkJob:
                 waited = time.monotonic() - since
                 if tasks:
                     since, said = time.monotonic(), False
-                elif waited > EXECUTOR_SECONDS[kind]:
+                elif waited > self._worker_seconds:
                     raise TransientError(
-                        f"no worker of {self._context.master} took a task for {EXECUTOR_SECONDS[kind]:.0f} s",
+                        f"no worker of {self._context.master} took a task for {self._worker_seconds:g} s",
                         "Check that its workers run, and have a free core and the executor's memory.",
                     ) from None
                 elif waited > SILENT_SECONDS and not said:
@@ -108,7 +110,7 @@ class SparkJob:
                     LOGGER.warning(
                         "no worker of %s has a task: waiting up to %g s for one",
                         self._context.master,
-                        EXECUTOR_SECONDS[kind],
+                        self._worker_seconds,
                     )
                 continue
             if isinstance(message, _Ended):

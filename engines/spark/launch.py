@@ -23,7 +23,6 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 
 from engines.core.errors import InputError, StageError
-from engines.map_engine import TRIES
 
 _OLDEST_JAVA = 17
 _OPEN_FILES = 400
@@ -88,11 +87,11 @@ def check_open_files() -> None:
         )
 
 
-def normalize_master(master: str) -> str:
-    """The master as Spark takes it, a local one with TRIES attempts a task. Raises InputError for an unknown form."""
+def normalize_master(master: str, tries: int) -> str:
+    """The master as Spark takes it, a local one with so many `tries` a task. Raises InputError for an unknown form."""
     local = re.fullmatch(r"local(?:\[(\*|[1-9][0-9]*)\])?", master)
     if local:
-        return f"local[{local.group(1) or 1},{TRIES}]"
+        return f"local[{local.group(1) or 1},{tries}]"
     if re.fullmatch(r"local\[(\*|[1-9][0-9]*),[1-9][0-9]*\]|spark://[^/:]+:\d+(,[^/:]+:\d+)*|yarn|k8s://.+", master):
         return master
     raise InputError(
@@ -118,7 +117,7 @@ def check_master(master: str) -> None:
     raise InputError(f"no Spark master answers at {master} ({'; '.join(reasons)})", "Check --master, and that it runs.")
 
 
-def driver_settings(master: str, *, verbose: bool, overrides: Mapping[str, str]) -> dict[str, str]:
+def driver_settings(master: str, *, tries: int, verbose: bool, overrides: Mapping[str, str]) -> dict[str, str]:
     """The Spark settings of a driver that this engine starts. `overrides` win."""
     log = Path(__file__).with_name("log4j2.properties")
     settings = {
@@ -131,7 +130,7 @@ def driver_settings(master: str, *, verbose: bool, overrides: Mapping[str, str])
         "spark.driver.defaultJavaOptions": (
             f'"-Dlog4j2.configurationFile={log.as_uri()}" -Dfruits.log.level={"info" if verbose else "warn"}'
         ),
-        "spark.task.maxFailures": str(TRIES),
+        "spark.task.maxFailures": str(tries),
         "spark.task.cpus": "1",
         "spark.python.worker.reuse": "true",
         "spark.python.worker.faulthandler.enabled": "true",

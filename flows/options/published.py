@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from engines.core.networks.table import DEFAULT_NETWORK
+from engines.patience import TRIES
 from flows.options.photos import Exclude, Glob, Hidden, SplitDepth
 from flows.options.shared import (
     Components,
@@ -19,9 +20,11 @@ from flows.options.shared import (
     Scheduler,
     ShardSize,
     Source,
+    Tries,
     Verbose,
     Weights,
     Workers,
+    WorkerSeconds,
 )
 from flows.signatures import Option
 
@@ -48,6 +51,8 @@ class CheckSettings:
     ] = None
     workers: Workers = None
     scheduler: Scheduler = None
+    tries: Tries = TRIES
+    worker_seconds: WorkerSeconds = None
     emr: Emr = None
     credentials: Credentials = None
 

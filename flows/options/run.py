@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from engines.core.networks.model import RUNTIMES
 from engines.core.networks.table import DEFAULT_NETWORK
+from engines.patience import TRIES
 from flows.options.photos import (
     Exclude,
     FitSplit,
@@ -34,9 +35,11 @@ from flows.options.shared import (
     Scheduler,
     ShardSize,
     Source,
+    Tries,
     Verbose,
     Weights,
     Workers,
+    WorkerSeconds,
 )
 from flows.signatures import Option
 
@@ -100,6 +103,8 @@ class RunSettings(TakesPhotos):
     shard_size: ShardSize = 512
     workers: Workers = None
     scheduler: Scheduler = None
+    tries: Tries = TRIES
+    worker_seconds: WorkerSeconds = None
     max_rejects: MaxRejects = 0.01
     verify_content: VerifyContent = False
     photo_seconds: PhotoSeconds = 60.0

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from engines import ENGINES
 from engines.core.networks.canary import ARITHMETIC
 from engines.core.networks.table import NETWORKS
+from engines.patience import LEAST_TRIES
 from flows.signatures import Option
 
 MOST_COMPONENTS = max(network.features for network in NETWORKS.values())
@@ -60,6 +61,18 @@ Arithmetic = Annotated[
 ]
 ShardSize = Annotated[int, Option("Images per shard, on average: the unit of work, retry and commit.", minimum=1)]
 Workers = Annotated[int | None, Option("Worker processes of a local engine; all cores by default.", minimum=1)]
+Tries = Annotated[
+    int,
+    Option(
+        "How often a shard is tried whose worker dies; a Spark session that exists decides itself.", minimum=LEAST_TRIES
+    ),
+]
+WorkerSeconds = Annotated[
+    float | None,
+    Option(
+        "Seconds to wait for a worker when none is left; by default 120 (Dask), 60 (Spark standalone) or 600.", above=0
+    ),
+]
 Scheduler = Annotated[
     str | None,
     Option(

@@ -21,6 +21,7 @@ from engines.emr.protocol import Billed
 from engines.emr.serverless import _billed
 from engines.emr.settings import EmrSettings, settings_from
 from engines.emr.sizing import Work
+from engines.patience import TRIES
 from engines.spark.engine import SparkEngine
 from tests.aws import spark_jobs
 from tests.aws.conftest import PHOTOS, Setup, objects, whole_run
@@ -60,7 +61,7 @@ def test_without_it_nothing_of_it_is_asked_for(setup: Setup, stand_in: StandIn):
         assert "capacity" not in engine.describe()
     (run,) = stand_in.serverless.runs.values()
     assert "flexExecution" not in run.request
-    assert "maxFailures" not in parameters(stand_in)
+    assert f"spark.task.maxFailures={TRIES} " in parameters(stand_in)
 
 
 def test_a_release_that_does_not_have_it_is_said(setup: Setup, stand_in: StandIn):
@@ -202,7 +203,7 @@ def test_executors_that_are_reclaimed_in_the_middle_of_a_shard_change_no_byte(
     standard = objects(setup.output)
     monkeypatch.setattr("engines.map_engine.featurize_shard", reclaimed)
     setup.output = f"{setup.output.rpartition('/')[0]}/reclaimed"
-    conf = spare_capacity.spark_conf(EmrSettings(flex=True))
+    conf = spare_capacity.spark_conf(EmrSettings(flex=True), TRIES)
     (tmp_path / "spark").mkdir()
     with spark_cluster(tmp_path / "spark") as master:
         stand_in.serverless.work = spark_jobs.serving(lambda _: SparkEngine(scheduler=master, settings=conf))

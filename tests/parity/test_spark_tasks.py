@@ -187,7 +187,7 @@ def test_every_port_is_on_loopback_and_no_secret_is_in_the_settings(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     settings = [
         *SparkContext.getOrCreate().getConf().getAll(),
-        *driver_settings("yarn", verbose=False, overrides={}).items(),
+        *driver_settings("yarn", tries=3, verbose=False, overrides={}).items(),
     ]
     assert not [name for name, value in settings if "AWS" in name or "hush-hush" in value]
 

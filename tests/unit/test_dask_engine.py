@@ -26,6 +26,7 @@ from engines.core.errors import InputError, StageError, StorageError, TransientE
 from engines.core.index.selection import Selection
 from engines.core.networks.model import Model, publish_model
 from engines.dask.engine import DaskEngine
+from engines.patience import Patience
 from tests.parity.chain import Run, SequentialEngine, bytes_of, run_chain
 from tests.parity.processes import dask_cluster
 from tests.ports import listening_addresses
@@ -44,7 +45,7 @@ def engine() -> Iterator[DaskEngine]:
 @pytest.fixture(scope="module")
 def lone_engine() -> Iterator[DaskEngine]:
     """One worker."""
-    with DaskEngine(workers=1) as engine:
+    with DaskEngine(workers=1, patience=Patience(tries=2)) as engine:
         yield engine
 
 
@@ -171,8 +172,8 @@ class TestFailures:
         outcomes = dict(engine.map(_divide, [1, 2, 4], engine.broadcast(8)))
         assert outcomes == {0: 8, 1: 4, 2: 2}
 
-    def test_work_that_kills_its_workers_is_given_up(self, lone_engine: DaskEngine) -> None:
-        with pytest.raises(StageError, match=r"3 workers died while they worked on it \(SIGKILL\)") as error:
+    def test_work_that_kills_its_workers_is_given_up_after_so_many_tries(self, lone_engine: DaskEngine) -> None:
+        with pytest.raises(StageError, match=r"2 workers died while they worked on it \(SIGKILL\)") as error:
             list(lone_engine.map(_die, [0], lone_engine.broadcast(None)))
         assert "memory" in error.value.hint
         assert list(lone_engine.map(_echo, [1], lone_engine.broadcast(2))) == [(0, (1, 2))], "the worker is replaced"
@@ -188,12 +189,11 @@ class TestFailures:
             assert dict(engine.map(_echo, [0], engine.broadcast(1))) == {0: (0, 1)}
 
     def test_no_worker_is_waited_for_so_long_and_then_said(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+        self, caplog: pytest.LogCaptureFixture, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("engines.dask.engine.WORKER_SECONDS", 3.0)
         with (
             dask_cluster(tmp_path, workers=0) as address,
-            DaskEngine(scheduler=address) as engine,
+            DaskEngine(scheduler=address, patience=Patience(worker_seconds=3.0)) as engine,
             pytest.raises(TransientError, match="no worker was there for 3 s") as error,
         ):
             list(engine.map(_echo, [0], engine.broadcast(None)))

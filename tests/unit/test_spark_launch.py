@@ -9,6 +9,7 @@ import pyspark
 import pytest
 
 from engines.core.errors import InputError
+from engines.patience import Patience
 from engines.spark.engine import SparkEngine
 from engines.spark.launch import (
     check_java,
@@ -80,7 +81,7 @@ def test_missing_java_is_said_before_anything_starts(
     ],
 )
 def test_masters(given: str, used: str) -> None:
-    assert normalize_master(given) == used
+    assert normalize_master(given, 3) == used
 
 
 @pytest.mark.parametrize("given", ["", "local[0]", "local[x]", "spark://host", "host:7077", "tcp://host:8786", "YARN"])
@@ -113,7 +114,7 @@ def test_workers_and_a_master_exclude_each_other() -> None:
 
 @pytest.mark.parametrize("master", ["local[2,3]", "spark://host:7077", "yarn"])
 def test_tasks_are_single_threads_on_every_master(master: str) -> None:
-    settings = driver_settings(master, verbose=False, overrides={"spark.task.maxFailures": "2"})
+    settings = driver_settings(master, tries=3, verbose=False, overrides={"spark.task.maxFailures": "2"})
     assert settings["spark.executorEnv.OMP_NUM_THREADS"] == "1"
     assert settings["spark.executorEnv.OPENBLAS_NUM_THREADS"] == "1"
     assert settings["spark.executorEnv.PYTHONSAFEPATH"] == "1"
@@ -128,15 +129,22 @@ def test_nothing_starts_before_there_is_work() -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("master", ["spark://host:7077", "yarn"])
+def test_tries_are_those_that_were_asked_for(master: str) -> None:
+    assert driver_settings(master, tries=5, verbose=False, overrides={})["spark.task.maxFailures"] == "5"
+    with SparkEngine(workers=3, patience=Patience(tries=5)) as engine:
+        assert engine.describe() == {"scheduler": "local[3,5]"}
+
+
 def test_scratch_files_of_a_local_driver_go_where_python_puts_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)  # where Python remembers what TMPDIR was
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    settings = driver_settings("local[2,3]", verbose=False, overrides={})
+    settings = driver_settings("local[2,3]", tries=3, verbose=False, overrides={})
     assert settings["spark.local.dir"] == str(tmp_path)
     assert f'"-Djava.io.tmpdir={tmp_path}"' in settings["spark.driver.defaultJavaOptions"]
-    assert "spark.local.dir" not in driver_settings("spark://host:7077", verbose=False, overrides={})
+    assert "spark.local.dir" not in driver_settings("spark://host:7077", tries=3, verbose=False, overrides={})
 
 
 FOREIGN = {
