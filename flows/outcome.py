@@ -41,6 +41,8 @@ _PARAMETERS_OF_THE_RUN = (
     "photo_seconds",
     "photo_memory",
     "quarantine",
+    "tries",
+    "worker_seconds",
     "source_moved",
 )
 _PARAMETERS_BEFORE = {each.name: each.default for each in fields(RunSettings)}
