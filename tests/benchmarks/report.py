@@ -1,118 +1,228 @@
-"""Medians and ratios as a table, and as a plot."""
+"""`benchmarks.md` and its plots, of what was measured."""
 
 from __future__ import annotations
 
-import datetime
-import platform
-import statistics
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.benchmarks.contestants import CHAIN, CONTESTANTS, LIMIT
+from tests.benchmarks.contestants import CONTESTANTS, DASK, ENGINES, LIMIT
+from tests.benchmarks.measurements import Measurements, Row
+from tests.benchmarks.plots import plot_growth, plot_rates
+from tests.benchmarks.process import Measured
+from tests.benchmarks.tables import growth, reduce, s3, start_up
+from tests.benchmarks.targets import MEBIBYTE, TARGETS, Spread, part_of, seconds_of, spread_of
 
-if TYPE_CHECKING:
-    from tests.benchmarks.suite import Series
-
-_PACKAGES = ("numpy", "pillow", "ai-edge-litert", "tensorflow", "pyspark", "dask", "scikit-learn", "ray", "daft")
+_MEMORY = ("driver", "jvm", "worker", "sum")
 
 
-def write_report(series: Sequence[Series], folder: Path) -> None:
-    """`benchmarks.md` and `benchmarks.svg` in `folder`."""
-    (folder / "benchmarks.md").write_text(markdown(series), encoding="utf-8")
-    plot(series, folder / "benchmarks.svg")
+def write_report(measured: Measurements, folder: Path) -> None:
+    """`benchmarks.md` in `folder`, and a plot of each table that has one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmarks.md").write_text(markdown(measured), encoding="utf-8")
+    if end_to_end := [row for row in measured.rows("end_to_end") if row.rounds]:
+        plot_rates(end_to_end, folder / "benchmarks.svg")
+    if grown := [row for row in measured.rows(growth.TABLE) if row.rounds]:
+        plot_growth(grown, folder / "benchmarks-growth.svg")
     print(f"written: {folder / 'benchmarks.md'}")
 
 
-def seconds_of(series: Series) -> float:
-    """The median: of the whole process, or of the network for the limit, which has nothing around it."""
-    return statistics.median(
-        each.parts["network"] if series.contestant.limit else each.seconds for each in series.rounds
+def markdown(measured: Measurements) -> str:
+    """The page."""
+    parts = [
+        _introduction(measured),
+        _targets(measured),
+        *_end_to_end(measured),
+        _start_up(measured),
+        _reduce(measured),
+        _s3(measured),
+        _growth(measured),
+        _same_work(measured),
+        _who(),
+        _failures(measured),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of markdown; all columns but the first are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def figure(value: float) -> str:
+    """Three digits that count, and no more than a person reads."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def spread(found: Spread | None, unit: str = "") -> str:
+    """The median, with the smallest and the largest where they differ."""
+    if found is None:
+        return "not measured"
+    text = f"{figure(found.median)}{_unit(unit)}"
+    ends = figure(found.smallest), figure(found.largest)
+    return text if ends[0] == ends[1] else f"{text} ({ends[0]} to {ends[1]})"
+
+
+def _unit(unit: str) -> str:
+    return unit if unit in ("", "x") else f" {unit}"
+
+
+def _introduction(measured: Measurements) -> str:
+    dates = sorted({row.date for row in measured.all_rows()})
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "never"
+    machines = [
+        f"{each['cores']} cores of {each['cpu']}, {each['memory']}, {each['system']}. {each['versions']}."
+        for each in measured.machines()
+    ]
+    return "\n\n".join(
+        [
+            "# Benchmarks",
+            f"Measured by `make benchmark`, {when}. Medians of rounds that were run in turn, with the smallest and the "
+            "largest; seconds are of whole processes, from start to end, where nothing else is said. The model was "
+            "converted before. Real photos are those of Fruits-360, 33 classes.",
+            *machines,
+        ]
     )
 
 
-def markdown(series: Sequence[Series]) -> str:
-    """The page."""
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    rounds = max(len(each.rounds) for each in series)
-    lines = [
-        "# Benchmarks",
-        "",
-        f"Measured on {today} by `make benchmark`: {machine()}. Photos of Fruits-360, 33 classes, real weights,",
-        f"{rounds} rounds in turn; medians, with the smallest and the largest. Seconds",
-        "are of the whole process, from its start to its end. The model was converted before.",
-        "",
-        "![Images a second, end to end](benchmarks.svg)",
-    ]
-    for images in sorted({each.images for each in series}):
-        table = [each for each in series if each.images == images]
-        chain = next((seconds_of(each) for each in table if each.contestant.name == CHAIN), None)
-        lines += [
-            "",
-            f"## {images:,} photos",
-            "",
-            f"| | seconds | images/s | {CHAIN} is faster by | CPU seconds | largest process, MiB |",
-            "|---|---:|---:|---:|---:|---:|",
-        ]
-        for each in sorted(table, key=seconds_of):
-            seconds = seconds_of(each)
-            every = [one.parts["network"] if each.contestant.limit else one.seconds for one in each.rounds]
+def _targets(measured: Measurements) -> str:
+    rows = []
+    for target in TARGETS:
+        found = target.measure(measured)
+        bound = f"{'>=' if target.at_least else '<='} {figure(target.bound)}{_unit(target.unit)}"
+        reached = "" if found is None else "yes" if target.reached(found.median) else "no"
+        rows.append([target.what, spread(found, target.unit), bound, reached])
+    head = ["what", "measured", "target", "reached"]
+    return "## Targets\n\n" + table(head, rows) + "\n\nThe spread of a ratio is the widest that its rounds allow."
+
+
+def _end_to_end(measured: Measurements) -> list[str]:
+    rows = [row for row in measured.rows("end_to_end") if row.rounds]
+    sections = []
+    for images in sorted({row.size for row in rows}):
+        here = sorted((row for row in rows if row.size == images), key=_median_seconds)
+        chain = next((_median_seconds(row) for row in here if row.subject == DASK), None)
+        lines = []
+        for row in here:
+            seconds = _median_seconds(row)
             ratio = f"{seconds / chain:.2f}" if chain else ""
-            cpu = statistics.median(one.cpu_seconds for one in each.rounds)
-            memory = max(one.peak_memory for one in each.rounds) / 2**20
             lines.append(
-                f"| {each.contestant.name} | {seconds:.1f} ({min(every):.1f} to {max(every):.1f}) "
-                f"| {each.images / seconds:.0f} | {ratio} | {cpu:.0f} | {memory:.0f} |"
+                [
+                    row.subject,
+                    spread(seconds_of(row)),
+                    f"{len(row.rounds)}",
+                    figure(images / seconds),
+                    ratio,
+                    spread(spread_of(row.values(lambda each: each.cpu_seconds))),
+                    *_mebibytes(row, lambda each: max(each.memory.driver, each.memory.jvm, each.memory.worker)),
+                    *_mebibytes(row, lambda each: each.memory.sum),
+                ]
             )
-    lines += ["", "## Who is who", "", "| | |", "|---|---|"]
-    lines += [f"| {each.name} | {each.what} |" for each in CONTESTANTS]
-    lines += ["", f"CPU seconds of {LIMIT} include decoding, which its time does not. Versions: {versions()}.", ""]
-    return "\n".join(lines)
+        head = ["", "seconds", "rounds", "photos/s", f"{DASK} is faster by", "CPU seconds"]
+        head += ["largest process, MiB", "all processes, MiB"]
+        sections.append(f"## {images:,} photos, end to end\n\n" + table(head, lines))
+    if sections:
+        sections[0] = "![Photos a second, end to end](benchmarks.svg)\n\n" + sections[0]
+        sections[-1] += f"\n\nSeconds of {LIMIT} are of its network; its CPU seconds include decoding."
+    return sections
 
 
-def plot(series: Sequence[Series], path: Path) -> None:
-    """Images a second, a bar for each contestant and number of photos."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "fruits", "font.size": 10})
-    from matplotlib import pyplot
-
-    counts = sorted({each.images for each in series})
-    figure, rows = pyplot.subplots(len(counts), 1, figsize=(8, 2.8 * len(counts)), squeeze=False, layout="constrained")
-    for images, axes in zip(counts, rows[:, 0], strict=True):
-        table = sorted((each for each in series if each.images == images), key=seconds_of, reverse=True)
-        rates = [images / seconds_of(each) for each in table]
-        colours = ["#9aa5b1" if each.contestant.module else "#2f855a" for each in table]
-        bars = axes.barh([each.contestant.name for each in table], rates, color=colours)
-        axes.bar_label(bars, [f"{rate:.0f}" for rate in rates], padding=3)
-        axes.set(title=f"{images:,} photos, {machine()}", xlabel="images a second, end to end")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+def _start_up(measured: Measurements) -> str:
+    rows = [row for row in measured.rows(start_up.TABLE) if row.rounds]
+    lines = [[row.subject, f"{row.size:,}", spread(seconds_of(row)), f"{len(row.rounds)}"] for row in rows]
+    return "## Start-up\n\n" + table(["", "photos", "seconds", "rounds"], lines) if rows else ""
 
 
-def machine() -> str:
-    """The CPU, its usable cores and the memory."""
-    from tests.benchmarks.suite import usable
+def _reduce(measured: Measurements) -> str:
+    lines = []
+    for row in measured.rows(reduce.TABLE):
+        if not row.rounds:
+            continue
+        if row.subject in ENGINES:
+            parts = [part_of(row, "fit"), part_of(row, "project"), part_of(row, "fit", "project")]
+        elif row.subject == reduce.MLLIB:
+            parts = [None, None, part_of(row, "reduce")]
+        else:
+            parts = [part_of(row, "fit"), part_of(row, "write"), None]
+        shown = ["" if part is None else spread(part) for part in parts]
+        lines.append([row.subject, f"{row.size:,}", *shown, f"{len(row.rounds)}"])
+    if not lines:
+        return ""
+    head = ["", "rows of 1280", "fit", "project and write", "together", "rounds"]
+    return (
+        "## Features to results\n\n" + table(head, lines) + "\n\n"
+        "Seconds, with the engine started before, as it is in a run. The chain and MLlib read the same features from "
+        "parquet and write the results. Numpy has them in memory as float64, and does syrk and eigh; pyarrow writes "
+        "path, label and 128 numbers that are there already."
+    )
 
-    cpu = platform.processor() or platform.machine()
-    facts = Path("/proc/cpuinfo")
-    if facts.is_file():
-        names = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    return f"{usable()} cores of {cpu}"
+
+def _s3(measured: Measurements) -> str:
+    lines = []
+    for row in (row for row in measured.rows(s3.TABLE) if row.rounds):
+        seconds = part_of(row, "featurize")
+        busy = row.rounds[-1].parts.get("server_seconds")
+        server = "" if busy is None else f"{row.rounds[-1].parts['requests']:,.0f} in {figure(busy)} s"
+        speed = figure(row.size / seconds.median) if seconds else ""
+        lines.append([row.subject, f"{row.size:,}", spread(seconds), speed, server, f"{len(row.rounds)}"])
+    head = ["", "photos", "featurize, seconds", "photos/s", "server: requests in CPU seconds", "rounds"]
+    note = "The server runs on the same cores, and takes what the last column but one says of them."
+    return f"## Photos on S3\n\n{table(head, lines)}\n\n{note}" if lines else ""
 
 
-def versions() -> str:
-    """Of Python and of the packages that take part."""
-    from importlib.metadata import PackageNotFoundError
+def _growth(measured: Measurements) -> str:
+    lines = []
+    for row in sorted(measured.rows(growth.TABLE), key=lambda row: (row.subject, row.size)):
+        if row.rounds:
+            memory = [_mebibytes(row, lambda each, name=name: getattr(each.memory, name))[0] for name in _MEMORY]
+            lines.append([row.subject, f"{row.size:,}", spread(seconds_of(row)), *memory])
+    if not lines:
+        return ""
+    head = ["", "photos", "seconds", "driver, MiB", "JVM, MiB", "largest worker, MiB", "all processes, MiB"]
+    return (
+        "## Growth\n\n![Memory and time by number of photos](benchmarks-growth.svg)\n\n" + table(head, lines) + "\n\n"
+        "Made-up photos of 131 classes. Peaks of resident sets, which count what processes share each time; all "
+        "processes: what is shared counts once, looked at once a second. Dask's scheduler counts as a worker. "
+        f"*{growth.CATALOG}*: a catalog of so many rows is made, and made-up features are fitted and projected."
+    )
 
-    found = [f"Python {platform.python_version()}"]
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue  # its contestant was left out
-    return ", ".join(found)
+
+def _same_work(measured: Measurements) -> str:
+    lines = []
+    for row in (row for row in measured.rows("same_work") if row.rounds):
+        parts = row.rounds[-1].parts
+        lines.append(
+            [row.subject, f"{row.size:,}", f"{parts['features differ']:.1e}", f"{parts['results differ']:.1e}"]
+        )
+    if not lines:
+        return ""
+    return (
+        f"## The same work\n\nAll give the same rows; how much they differ from {DASK}:\n\n"
+        + table(["", "photos", "features", "results"], lines)
+        + "\n\nFeatures: the largest distance of a photo's, relative to their length. Results: of the products of all "
+        "pairs of rows, which signs of components and the n of the standard deviation leave as they are. TensorFlow's "
+        "JPEG decoder and bicubic have other last digits than Pillow's."
+    )
+
+
+def _who() -> str:
+    return "## Who is who\n\n" + "\n".join(f"- **{each.name}**: {each.what}." for each in CONTESTANTS)
+
+
+def _failures(measured: Measurements) -> str:
+    failed = [row for row in measured.all_rows() if row.failure]
+    lines = "\n".join(f"- {row.table}: {row.subject}, {row.size:,}: {row.failure}" for row in failed)
+    return f"## What failed\n\n{lines}" if failed else ""
+
+
+def _median_seconds(row: Row) -> float:
+    found = seconds_of(row)
+    assert found is not None
+    return found.median
+
+
+def _mebibytes(row: Row, of: Callable[[Measured], int]) -> list[str]:
+    peak = max(row.values(of)) / MEBIBYTE
+    return [f"{peak:,.0f}" if peak else ""]

@@ -11,12 +11,16 @@ COMPONENTS = 128
 
 
 class Recipe(argparse.Namespace):
-    """`photos`: a folder per class. `weights`: a file of Keras weights without head. `output`: not there yet."""
+    """`photos`: a folder per class. `weights`: a file of Keras weights without head. `output`: not there yet.
+
+    `keep_features`: write them to `output/features` too, which no measured run asks for; the notebook always does.
+    """
 
     photos: Path
     weights: str
     output: Path
     cores: int
+    keep_features: bool
 
 
 def parse() -> Recipe:
@@ -26,6 +30,7 @@ def parse() -> Recipe:
     parser.add_argument("weights")
     parser.add_argument("output", type=Path)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--keep-features", action="store_true")
     return parser.parse_args(namespace=Recipe())
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from daft.functions import download
 
 from tests.benchmarks.recipes.arguments import answer, parse
-from tests.benchmarks.recipes.litert_udf import Featurizer, reduce
+from tests.benchmarks.recipes.litert_udf import Featurizer
+from tests.benchmarks.recipes.scikit import reduce
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     features = OnBatches().features(download(files["path"]))
     rows = files.with_column("features", features).sort("path").to_pydict()
     featurized = time.perf_counter()
-    reduce(rows["path"], np.array(rows["features"], dtype=np.float32), recipe.output)
+    reduce(rows["path"], np.array(rows["features"], dtype=np.float32), recipe)
     answer(len(rows["path"]), featurize=featurized - start, reduce=time.perf_counter() - featurized)
 
 

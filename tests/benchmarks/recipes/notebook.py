@@ -6,35 +6,23 @@ binaryFile, a scalar-iterator pandas UDF with Keras' `predict`, MLlib's Standard
 from __future__ import annotations
 
 import io
-import os
-import sys
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from PIL import Image
-from pyspark.ml.feature import PCA, StandardScaler
-from pyspark.ml.functions import array_to_vector, vector_to_array
-from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, element_at, pandas_udf, split
 
-from tests.benchmarks.recipes.arguments import COMPONENTS, answer, parse
+from tests.benchmarks.recipes.arguments import answer, parse
+from tests.benchmarks.recipes.mllib import reduce
+from tests.benchmarks.recipes.spark_session import local_session
 
 
 def main() -> None:
     """Run it."""
     recipe = parse()
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    session = (
-        SparkSession.builder.master(f"local[{recipe.cores}]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.memory", "4g")
-        .config("spark.sql.parquet.writeLegacyFormat", "true")
-        .config("spark.log.level", "ERROR")
-        .getOrCreate()
-    )
+    session = local_session(recipe.cores)
     weights = recipe.weights
 
     @pandas_udf("array<float>")
@@ -67,14 +55,7 @@ def main() -> None:
     features = str(recipe.output / "features")
     images.select("path", "label", featurize("content").alias("features")).write.parquet(features)
     featurized = time.perf_counter()
-    vectors = session.read.parquet(features).select("path", "label", array_to_vector("features").alias("features"))
-    scaler = StandardScaler(withMean=True, withStd=True, inputCol="features", outputCol="standardized").fit(vectors)
-    standardized = scaler.transform(vectors)
-    pca = PCA(k=COMPONENTS, inputCol="standardized", outputCol="pca").fit(standardized)
-    results = pca.transform(standardized).select(
-        "path", "label", vector_to_array("pca", "float32").alias("pcaFeatures")
-    )
-    results.write.parquet(str(recipe.output / "results"))
+    reduce(session, features, str(recipe.output / "results"))
     done = time.perf_counter()
     answer(session.read.parquet(features).count(), featurize=featurized - start, reduce=done - featurized)
     session.stop()

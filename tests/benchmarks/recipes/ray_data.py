@@ -10,7 +10,8 @@ import numpy.typing as npt
 import ray
 
 from tests.benchmarks.recipes.arguments import answer, parse
-from tests.benchmarks.recipes.litert_udf import Featurizer, reduce
+from tests.benchmarks.recipes.litert_udf import Featurizer
+from tests.benchmarks.recipes.scikit import reduce
 
 Batch = dict[str, npt.NDArray]
 
@@ -31,12 +32,16 @@ def main() -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False
     files = ray.data.read_binary_files(str(recipe.photos), include_paths=True, file_extensions=["jpg"])
     rows = files.map_batches(
-        OnBatches, fn_constructor_args=(recipe.weights,), batch_size=64, concurrency=recipe.cores, num_cpus=1
+        OnBatches,
+        fn_constructor_args=(recipe.weights,),
+        batch_size=64,
+        compute=ray.data.ActorPoolStrategy(size=recipe.cores),
+        num_cpus=1,
     )
     table = rows.to_pandas()
     featurized = time.perf_counter()
     table = table.sort_values("path")
-    reduce(table["path"].tolist(), np.stack(table["features"].to_numpy()), recipe.output)
+    reduce(table["path"].tolist(), np.stack(table["features"].to_numpy()), recipe)
     answer(len(table), featurize=featurized - start, reduce=time.perf_counter() - featurized)
     ray.shutdown()
 

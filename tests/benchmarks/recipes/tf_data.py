@@ -5,14 +5,10 @@ from __future__ import annotations
 import time
 
 import keras
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
-from tests.benchmarks.recipes.arguments import COMPONENTS, answer, parse
+from tests.benchmarks.recipes.arguments import answer, parse
+from tests.benchmarks.recipes.scikit import reduce
 
 
 def main() -> None:
@@ -32,14 +28,7 @@ def main() -> None:
     photos = files.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(64).prefetch(tf.data.AUTOTUNE)
     features = network.predict(photos, verbose=0)
     featurized = time.perf_counter()
-    reduced = PCA(COMPONENTS, svd_solver="covariance_eigh").fit_transform(StandardScaler().fit_transform(features))
-    recipe.output.mkdir()
-    table = {
-        "path": [str(path) for path in paths],
-        "label": [path.parent.name for path in paths],
-        "pcaFeatures": list(reduced.astype(np.float32)),
-    }
-    pq.write_table(pa.table(table), recipe.output / "results.parquet")
+    reduce([str(path) for path in paths], features, recipe)
     answer(len(paths), featurize=featurized - start, reduce=time.perf_counter() - featurized)
 
 

@@ -1,0 +1,84 @@
+"""Steps of a benchmark: a process each, in turn, with an estimate of what is left; one's failure stops no other."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.benchmarks.machine import load, usable
+from tests.benchmarks.measurements import Measurements, Row
+from tests.benchmarks.process import FailedError, Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One round of a subject at a size. `expected`: seconds on two quiet cores, for the estimate alone."""
+
+    table: str
+    subject: str
+    size: int
+    expected: float
+    run: Callable[[], Measured]
+
+
+def run_steps(steps: Sequence[Step], measurements: Measurements, *, once_above: float) -> list[Row]:
+    """Run all steps, keep what they measure, and return the rows that failed.
+
+    A subject that failed has no further round; neither has one whose last round took more than `once_above` seconds.
+    """
+    rows: dict[tuple[str, str, int], Row] = {}
+    left, pace = sum(step.expected for step in steps), Pace()
+    if load() > usable() / 2:
+        print(f"This machine is busy (load {load():.1f}): seconds will be those of a busy machine.", flush=True)
+    for number, step in enumerate(steps, start=1):
+        row = rows.setdefault((step.table, step.subject, step.size), Row(step.table, step.subject, step.size))
+        about = f"[{number}/{len(steps)}] {step.table}: {step.subject}, {step.size:,}, round {len(row.rounds) + 1}"
+        left -= step.expected
+        if row.failure or (row.rounds and row.rounds[-1].seconds > once_above):
+            print(f"{about}: left out, as it {'failed before' if row.failure else 'takes long'}", flush=True)
+            continue
+        print(f"{about} ...", flush=True)
+        start = time.monotonic()
+        try:
+            row.rounds.append(step.run())
+            outcome = f"{row.rounds[-1].seconds:.1f} s"
+        except Exception as error:  # whatever it is, the others go on
+            row.failure = str(error) if isinstance(error, FailedError) else f"{type(error).__name__}: {error}"
+            outcome = f"FAILED: {row.failure}"
+        pace.took(time.monotonic() - start, step.expected)
+        measurements.keep(row)
+        print(f"{about}: {outcome}; about {pace.of(left) / 60:.0f} min left", flush=True)
+    return [row for row in rows.values() if row.failure]
+
+
+class Pace:
+    """How much longer than expected steps take here, so far."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._expected = 0.0
+
+    def took(self, seconds: float, expected: float) -> None:
+        """Take in a step."""
+        self._seconds += seconds
+        self._expected += expected
+
+    def of(self, expected: float) -> float:
+        """Seconds that steps will take of which so many were expected."""
+        return expected * (self._seconds / self._expected if self._expected else 1.0)
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every table."""
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of each subject, in turn (default: 3)")
+    parser.add_argument(
+        "--once-above", type=float, default=150, metavar="SECONDS",
+        help="what takes longer has one round (default: 150)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--longest", type=float, default=1500, metavar="SECONDS",
+        help="what takes longer is stopped, and is a failure (default: 1500)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the order within each round")
