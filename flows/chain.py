@@ -16,8 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 from engines import create_engine
 from engines.base import Engine, FeaturizeRequest, FitRequest, IndexRequest, Progress, ProjectRequest
-from engines.core.contracts import check_featurized, check_projected, check_rejects
-from engines.core.errors import ContractError, DamagedError, StorageError, TransientError
+from engines.core.contracts import check_featurized, check_projected, check_read_as_listed, check_rejects
+from engines.core.errors import ChangedError, ContractError, DamagedError, StorageError, TransientError
 from engines.core.frozen import Frozen, adopt, find_frozen
 from engines.core.index.catalog import read_catalog, split_named
 from engines.core.index.rejected import examples_by_reason, first_rejects
@@ -38,8 +38,8 @@ from flows.views.report import write_report
 T = TypeVar("T")
 
 MOST_REPAIRS = 3
-"""How often a run starts its stages again because one of them met a damaged file. Each finds all there is to find; more
-than one round means that files are damaged while it works."""
+"""How often a run starts its stages again because one of them met a damaged file, or photos that are not those listed.
+Each finds all there is to find; more than one round means that files are damaged, or replaced, while it works."""
 
 _REJECTS_LOOKED_AT = 10_000
 _REJECTS_SHOWN = 3
@@ -134,19 +134,25 @@ def run(
 
 
 def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show) -> Outcome:
-    """The stages; from the first one again when one of them met a damaged file, which then is made again."""
+    """The stages; from the first one again when one of them met a damaged file, which then is made again, or photos
+    that are not those that were listed, which then are listed again: only their shards are computed.
+    """
     open_storage(settings.output).remove_unfinished()
     mended = Mended()
     for _ in range(MOST_REPAIRS):
         try:
-            return _attempt(engine, settings, lease, call, show, mended)
+            return _attempt(engine, settings, lease, call, show, mended, last=False)
+        except ChangedError as error:
+            LOGGER.warning("%s; the source is listed again", error.message)
         except DamagedError as error:
             lease.check()  # files that are gone with the whole output are nothing to mend
             mended.again(error)
-    return _attempt(engine, settings, lease, call, show, mended)
+    return _attempt(engine, settings, lease, call, show, mended, last=True)
 
 
-def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show, mended: Mended) -> Outcome:
+def _attempt(
+    engine: Engine, settings: RunSettings, lease: Lease, call: Call, show: Show, mended: Mended, *, last: bool
+) -> Outcome:
     source, output = settings.source, settings.output
     clock = mended.clock
     indexed = call(
@@ -187,13 +193,15 @@ def _attempt(engine: Engine, settings: RunSettings, lease: Lease, call: Call, sh
             settings.photo_seconds,
             settings.photo_memory * 1_000_000,
             settings.quarantine,
-            settings.verify_content,
+            settings.verify_content and not mended.verified,
             list(mended.shards),
             source_moved=settings.source_moved,
         ),
     )
     clock.lap("featurize")
-    mended.say(featurized)
+    featurized = mended.featurized(featurized)
+    if not last:
+        check_read_as_listed(featurized.rejected)
     rejected = sum(featurized.rejected.values())
     LOGGER.info(
         "%s featurized, %s of them by a former run; %s rejected",

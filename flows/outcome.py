@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,14 +64,24 @@ class Clock:
 
 
 class Mended:
-    """What a run found damaged in its output: said when it is found, counted, and made again."""
+    """What a run has found in the rounds of its stages: what is damaged is said, counted, and made again."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.files = 0
         self.shards: dict[str, None] = {}
         """Whose features are to be computed again though they are there, in the order they were found."""
+        self.verified = False
+        """Whether the content of the photos was verified, if that was asked for."""
         self._unsealed = 0
+        self._reused: int | None = None
+
+    def featurized(self, report: FeaturizeReport) -> FeaturizeReport:
+        """Tell what featurize found; the report, with what former runs did, and not former rounds of this one."""
+        self.say(report)
+        self.verified = True
+        self._reused = report.reused if self._reused is None else min(self._reused, report.reused)
+        return replace(report, reused=self._reused)
 
     def say(self, report: FeaturizeReport | FitReport | ProjectReport) -> None:
         """Tell what a stage found and made again."""

@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Callable, Mapping
 
-from engines.core.errors import ContractError, InputError, RejectsError
+from engines.core.errors import ChangedError, ContractError, InputError, RejectsError
 from engines.core.output import REJECTS
-from engines.core.rejects import REASONS
+from engines.core.rejects import PASSING, REASONS
 from engines.core.sources import open_source
 from engines.core.storage import is_folder, normalize_location, open_storage
 
+_RUN_AGAIN = "run again once nothing writes to the source"
 _ASK = "This is a defect: please report it with the output's run record and catalog."
 
 
@@ -44,6 +45,12 @@ def check_projected(featurized: int, projected: int) -> None:
         raise ContractError(f"{featurized:,} images were featurized, but {projected:,} projected", _ASK)
 
 
+def check_read_as_listed(rejected: Mapping[str, int]) -> None:
+    """Raise ChangedError when images were rejected for not being what was listed; `rejected` counts by reason."""
+    if passing := sum(rejected.get(reason, 0) for reason in PASSING):
+        raise ChangedError(f"{passing:,} images were replaced or removed since they were listed", _RUN_AGAIN)
+
+
 def check_max_rejects(share: float) -> None:
     """Raise InputError unless `share` is in [0, 1]."""
     if not 0.0 <= share <= 1.0:
@@ -70,8 +77,10 @@ def check_rejects(
             + (f", such as {', '.join(paths[reason])}" if paths.get(reason) else "")
             for reason, count in rejected.items()
         )
+        for_good = sum(count for reason, count in rejected.items() if reason not in PASSING)
+        advice = "mend or remove the files" if for_good / listed > max_rejects else _RUN_AGAIN
         raise RejectsError(
             f"{total:,} of {listed:,} images were rejected, more than the {max_rejects:.2%} allowed: {reasons}",
-            f"All paths are in {output}/{REJECTS}/. The features of the others are kept: mend or remove the files, "
+            f"All paths are in {output}/{REJECTS}/. The features of the others are kept: {advice}, "
             f"or go on as they are with --max-rejects {min(1.0, math.ceil(total / listed * 10_000) / 10_000):g}.",
         )

@@ -42,6 +42,10 @@ class GoneError(StorageError):
     """An object is not there, or not any more."""
 
 
+class ChangedError(StorageError):
+    """What was read of a source is not what was listed: it was replaced, or removed, in between."""
+
+
 class DamagedError(FruitsError):
     """A file of an output is not what a run wrote there. `shards`: those whose features have to be computed again."""
 

@@ -14,8 +14,8 @@ REASONS = {
     "too_large": "too many pixels, or more memory to decode than one image may take",
     "truncated": "the image data end too early",
     "undecodable": "the image data are damaged",
-    "changed": "another file than the one that was listed: run again",
-    "missing": "a file that was removed since it was listed",
+    "changed": "another file than the one that was listed, each time: run again",
+    "missing": "a file that was removed since it was listed, each time: run again",
     "value_range": "floating-point pixels that lie neither in [0, 1] nor in [0, 255]",
     "timeout": "decoding it takes longer than one image may take",
     "crashes_worker": "decoding it ends the process that does it, each time",
@@ -29,7 +29,7 @@ LIMITED = frozenset({"too_large", *QUARANTINED})
 """Reasons that may not hold any more where a photo may take more time or memory."""
 
 PASSING = frozenset({"changed", "missing"})
-"""Reasons that say nothing of the file for good: the next run looks at it again."""
+"""Reasons that say nothing of the file for good: it is listed again, by the same run and by the next one."""
 
 
 class RejectedImageError(Exception):

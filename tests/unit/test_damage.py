@@ -237,6 +237,33 @@ def test_a_photo_that_is_replaced_while_a_run_goes_is_no_row_and_is_looked_at_ag
     assert record.pca == undisturbed.record.pca
 
 
+def test_photos_that_are_replaced_or_removed_while_a_run_goes_are_listed_again_by_it(
+    source: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    photos = Path(shutil.copytree(source, tmp_path / "photos"))
+    replaced, removed, other = sorted(photos.glob("*/*.jpg"))[0:30:10]
+    featurize, rounds = SequentialEngine.featurize, []
+
+    def meddled(engine: SequentialEngine, request: FeaturizeRequest) -> FeaturizeReport:
+        if not rounds:
+            replaced.write_bytes(other.read_bytes())
+            removed.unlink()
+        rounds.append(featurize(engine, request))
+        return rounds[-1]
+
+    monkeypatch.setattr(SequentialEngine, "featurize", meddled)
+    record = run(photos, tmp_path / "output", weights).record
+    assert "2 images were replaced or removed since they were listed; the source is listed again" in caplog.text
+    assert [report.rejected.get("changed") for report in rounds] == [1, None]
+    assert rounds[1].computed < rounds[1].listed, "only shards in which something changed"
+    assert record.counts.reused == 0, "no former run did anything"
+    assert record.parts == run(photos, tmp_path / "from scratch", weights).record.parts
+
+
 def test_photos_with_other_bytes_and_the_old_time_are_noticed_where_content_is_verified(
     source: Path, weights: str, tmp_path: Path
 ) -> None:

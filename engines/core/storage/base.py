@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO
 
-from engines.core.errors import StorageError
+from engines.core.errors import ChangedError
 from engines.core.storage.locations import uri_of
 
 DANGLING_LINK = "dangling-link"
@@ -101,6 +101,6 @@ class Storage(ABC):
         """Raise InputError unless an object can be written now."""
 
 
-def changed(uri: str) -> StorageError:
+def changed(uri: str) -> ChangedError:
     """The error for an object that is not what was listed."""
-    return StorageError(f"{uri} has changed since it was listed", "Run again: what did not change is kept.")
+    return ChangedError(f"{uri} has changed since it was listed", "Run again: what did not change is kept.")
