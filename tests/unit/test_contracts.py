@@ -38,6 +38,20 @@ def test_too_many_rejects_fail_with_which_and_how_to_go_on() -> None:
     assert error.value.hint.endswith("--max-rejects 0.03.")
 
 
+@pytest.mark.parametrize(
+    ("rejected", "advice"),
+    [
+        ({"changed": 1, "missing": 2}, "run again once nothing writes to the source"),
+        ({"changed": 3, "empty": 1}, "run again once nothing writes to the source"),
+        ({"changed": 1, "empty": 2}, "mend or remove the files"),
+    ],
+)
+def test_of_photos_that_change_it_is_said_to_run_again(rejected: dict[str, int], advice: str) -> None:
+    with pytest.raises(RejectsError) as error:
+        check_rejects(100, rejected, 0.01, "/output")
+    assert advice in error.value.hint
+
+
 @given(st.integers(1, 10**9), st.floats(0, 1), st.data())
 def test_the_suggested_share_is_enough(listed: int, allowed: float, data: st.DataObject) -> None:
     rejected = {"empty": data.draw(st.integers(0, listed))}
