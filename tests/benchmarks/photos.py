@@ -12,7 +12,7 @@ from typing import Self
 from engines.core.networks.prepare import prepare_model
 from engines.core.sample_photos import class_name
 from flows.checks import cache_folder
-from tests.benchmarks.process import run_process
+from tests.benchmarks.process import FailedError, run_process
 from tests.conftest import TEST_DATA, TEST_WEIGHTS, write_photos
 
 FRUITS = str(Path(sys.executable).with_name("fruits"))
@@ -75,11 +75,11 @@ class Workshop:
         return self.once(f"features-{images}", lambda folder: _quietly([*command, str(folder), self.weights]))
 
 
-def spread(folder: Path, images: int) -> int:
-    """Link `images` real photos, as many of each class, or write made-up ones; how many there are."""
+def spread(folder: Path, images: int) -> None:
+    """Link `images` real photos, as many of each class, or write made-up ones. Raises FailedError for other numbers."""
     if not TEST_DATA.is_dir():
         write_photos(folder, images, classes=33)
-        return images
+        return
     classes = sorted(path for path in TEST_DATA.iterdir() if path.is_dir())
     count = 0
     for kind in classes:
@@ -89,7 +89,8 @@ def spread(folder: Path, images: int) -> int:
         for photo in photos[:: max(1, len(photos) // per_class)][:per_class]:
             (folder / kind.name / photo.name).symlink_to(photo)
             count += 1
-    return count
+    if count != images:
+        raise FailedError(f"there are not {images} photos of {len(classes)} equal classes in {TEST_DATA}, but {count}")
 
 
 def _touch(folder: Path, images: int) -> None:

@@ -39,29 +39,40 @@ def plot_rates(rows: Sequence[Row], path: Path) -> None:
 
 
 def plot_growth(rows: Sequence[Row], path: Path) -> None:
-    """Peak memory of driver and largest worker, and seconds, by the number of photos."""
+    """Peak memory of driver and largest worker, and seconds, by the number of photos.
+
+    Filled: whole runs. Hollow: catalog, fit and project alone.
+    """
     pyplot = _pyplot()
-    figure, (memory, seconds) = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure, (memory, seconds) = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained")
     for name, engine in ENGINES.items():
-        for what, line in ((growth.PHOTOS, "-"), (growth.CATALOG, "--")):
+        for what in (growth.PHOTOS, growth.CATALOG):
             here = sorted((row for row in rows if row.subject == growth.subject(name, what)), key=lambda row: row.size)
             if not here:
                 continue
+            whole = what == growth.PHOTOS
+            style = {"color": _SERIES[engine], "fillstyle": "full" if whole else "none"}
             sizes = [row.size for row in here]
-            colour = {"color": _SERIES[engine], "linestyle": line}
             drivers = [max(each.memory.driver + each.memory.jvm for each in row.rounds) / MEBIBYTE for row in here]
             workers = [max(each.memory.worker for each in row.rounds) / MEBIBYTE for row in here]
-            of = "" if what == growth.PHOTOS else f", {what}"
-            memory.plot(sizes, drivers, marker="s", label=f"driver, {engine.title()}{of}", **colour)
-            memory.plot(sizes, workers, marker="o", label=f"largest worker, {engine.title()}{of}", **colour)
-            seconds.plot(sizes, [_seconds(row) for row in here], marker="o", label=f"{engine.title()}{of}", **colour)
-    memory.set(xscale="log", xlabel="photos", ylabel="peak memory, MiB", ylim=(0, None))
-    seconds.set(xscale="log", yscale="log", xlabel="photos", ylabel="seconds")
+            engine_name = engine.title()
+            memory.plot(sizes, drivers, "s--", label=f"driver, {engine_name}" if whole else None, **style)
+            memory.plot(sizes, workers, "o-", label=f"largest worker, {engine_name}" if whole else None, **style)
+            seconds.plot(sizes, [_seconds(row) for row in here], "o-", label=engine_name if whole else None, **style)
+    memory.set(ylabel="peak memory, MiB", ylim=(0, None))
+    seconds.set(yscale="log", ylabel="seconds")
+    seconds.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    seconds.yaxis.set_major_formatter("{x:,.0f}")
+    seconds.yaxis.set_minor_formatter(NullFormatter())
+    sizes = sorted({row.size for row in rows})
+    hollow = any(row.subject.endswith(growth.CATALOG) for row in rows)
     for axes in (memory, seconds):
-        sizes = sorted({row.size for row in rows})
+        axes.set(xscale="log", xlabel="photos" + (" (hollow: catalog, fit and project alone)" if hollow else ""))
         axes.set_xticks(sizes, [_short(size) for size in sizes], minor=False)
-        axes.minorticks_off()
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False, fontsize=8)
+        axes.xaxis.minorticks_off()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False, fontsize=9, ncols=2)
     _save(figure, path)
 
 

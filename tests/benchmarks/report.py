@@ -201,9 +201,9 @@ def _same_work(measured: Measurements) -> str:
     return (
         f"## The same work\n\nAll give the same rows; how much they differ from {DASK}:\n\n"
         + table(["", "photos", "features", "results"], lines)
-        + "\n\nFeatures: the largest distance of a photo's, relative to their length. Results: of the products of all "
+        + "\n\nFeatures: root of the mean square, relative to theirs. Results: of the products of all "
         "pairs of rows, which signs of components and the n of the standard deviation leave as they are. TensorFlow's "
-        "JPEG decoder and bicubic have other last digits than Pillow's."
+        "bicubic does not round between rows and columns, as Pillow's does."
     )
 
 

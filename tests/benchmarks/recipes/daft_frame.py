@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -18,6 +19,8 @@ def main() -> None:
     """Run it."""
     recipe = parse()
     start = time.perf_counter()
+    # Daft imports TensorFlow where it is installed, some seconds; who has the converted network has no need of it.
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]
 
     @daft.cls(max_concurrency=recipe.cores, use_process=True)
     class OnBatches:
