@@ -22,6 +22,7 @@ import pytest
 from engines.core.errors import FruitsError, InputError, StorageError, TransientError
 from engines.core.index.catalog import read_shard_entries, write_catalog
 from engines.core.index.selection import Selection
+from engines.core.sources import open_source
 from engines.core.storage import aws as access
 from engines.core.storage.aws import is_this_machine, s3_access
 from engines.core.storage.objects import ObjectStorage, open_object_storage
@@ -538,13 +539,15 @@ class TestOddKeys:
         assert sum(catalog.left_out["no_photo"].values()) == len(others)
 
     @pytest.mark.parametrize("key", ["a//1.jpg", "a/../1.jpg", "tab\t.jpg"])
-    def test_a_photo_that_cannot_be_read_is_named_before_anything_is_computed(
-        self, aws: Aws, bucket: str, key: str, tmp_path: Path
-    ) -> None:
-        aws.put(bucket, {key: b"x", "b/2.jpg": b"y"})
-        with pytest.raises(InputError) as error:
-            write_catalog(f"s3://{bucket}", str(tmp_path / "output"), Selection())
-        assert key in error.value.message
+    def test_a_photo_of_any_key_is_a_photo_like_another(self, aws: Aws, bucket: str, key: str, tmp_path: Path) -> None:
+        aws.put(bucket, {f"photos/{key}": b"x", "photos/z/2.jpg": b"y"})
+        source = f"s3://{bucket}/photos"
+        (shard,) = write_catalog(source, str(tmp_path / "output"), Selection()).shards
+        photos = read_shard_entries(str(tmp_path / "output"), shard)
+        assert [(photo.path, open_source(source).read(photo)) for photo in photos] == [
+            (f"{source}/{key}", b"x"),
+            (f"{source}/z/2.jpg", b"y"),
+        ]
 
 
 def test_requests_are_of_the_prefix_only(server: Answers) -> None:

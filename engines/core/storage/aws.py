@@ -96,7 +96,7 @@ def s3_access(location: str) -> S3Access:
         configuration = get_session()
         session = boto3.Session(botocore_session=configuration)
         region = session.region_name or os.environ.get("AWS_REGION") or "us-east-1"
-        # One attempt: there is one place that repeats a request (see s3_listing).
+        # One attempt: there is one place that repeats a request (see repetition).
         config = Config(
             retries={"total_max_attempts": 1},
             connect_timeout=10,

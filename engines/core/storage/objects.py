@@ -12,7 +12,7 @@ from engines.core.storage.aws import S3Access, s3_access
 from engines.core.storage.base import Storage, StoredObject, changed, version_of
 from engines.core.storage.locations import why_unreadable
 from engines.core.storage.repetition import repeated, repeating
-from engines.core.storage.s3_listing import list_bucket
+from engines.core.storage.s3_keys import list_bucket, read_object
 from engines.core.storage.store_errors import first_line, translated, unreadable_name
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ class ObjectStorage(Storage):
             yield former
 
     def check_key(self, key: str) -> None:
-        """See Storage."""
+        """See Storage. What obstore cannot request, boto3 reads."""
+        if self._s3 is None:
+            self._check_requestable(key)
+
+    def _check_requestable(self, key: str) -> None:
         if why := why_unreadable(key):
             raise unreadable_name(self.uri(key), why)
 
@@ -63,6 +67,8 @@ class ObjectStorage(Storage):
         """See Storage. An object is of one version from its first byte to its last."""
         import obstore
 
+        if self._s3 is not None and why_unreadable(key):
+            return read_object(self._s3, key, self.uri(key))
         self.check_key(key)
         with translated(self.uri(key)):
             got = obstore.get(self._store, key)
@@ -73,7 +79,7 @@ class ObjectStorage(Storage):
         """See Storage."""
         import obstore
 
-        self.check_key(key)
+        self._check_requestable(key)
         with translated(self.uri(key)):
             try:
                 meta = obstore.head(self._store, key)
@@ -87,7 +93,7 @@ class ObjectStorage(Storage):
         import obstore
         from obstore.exceptions import PreconditionError
 
-        self.check_key(key)
+        self._check_requestable(key)
         options: Any = {"range": (start, start + length)}
         if version and ":" not in version:  # else it is a time, as of a store without ETags
             options["if_match"] = f'"{version}"'
@@ -102,7 +108,7 @@ class ObjectStorage(Storage):
         """See Storage."""
         import obstore
 
-        self.check_key(key)
+        self._check_requestable(key)
         with translated(self.uri(key)):
             return io.BufferedReader(_RawReader(obstore.open_reader(self._store, key), self.uri(key)))
 

@@ -1,4 +1,4 @@
-"""Listing a bucket by boto3, which gives keys as they are.
+"""What boto3 does for a bucket, which takes keys as they are: listing it, and reading what obstore cannot request.
 
 obstore's listing ends at the first key that it cannot request (`a//b.jpg`), whoever asked for it, and at an answer that
 is cut short.
@@ -7,12 +7,14 @@ is cut short.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from engines.core.storage.aws import S3Access
 from engines.core.storage.base import StoredObject, version_of
 from engines.core.storage.repetition import repeated
 from engines.core.storage.store_errors import of_botocore
+
+T = TypeVar("T")
 
 
 def list_bucket(access: S3Access, prefix: str, uri: str) -> Iterator[StoredObject]:
@@ -34,7 +36,7 @@ def list_bucket(access: S3Access, prefix: str, uri: str) -> Iterator[StoredObjec
         return answer
 
     while True:
-        page = patiently(page_of_bucket, uri)
+        page = repeated(lambda: asked(page_of_bucket, uri))
         for item in page.get("Contents", ()):
             if not item["Key"].endswith("/"):
                 version = version_of(item.get("ETag"), item["LastModified"])
@@ -44,15 +46,23 @@ def list_bucket(access: S3Access, prefix: str, uri: str) -> Iterator[StoredObjec
         request["ContinuationToken"] = page["NextContinuationToken"]
 
 
-def patiently(call: Callable[[], Any], uri: str) -> Any:
-    """What `call` of boto3 returns, called again for up to RETRY_SECONDS while its fault may heal."""
+def read_object(access: S3Access, key: str, uri: str) -> tuple[bytes, str]:
+    """The object whose key below the location is `key`, and its version. One attempt; raises as `list_bucket`."""
+    whole = f"{access.prefix}/{key}" if access.prefix else key
+
+    def request() -> tuple[bytes, str]:
+        answer = access.client.get_object(Bucket=access.bucket, Key=whole, **access.payer)
+        return answer["Body"].read(), version_of(answer.get("ETag"), answer["LastModified"])
+
+    return asked(request, uri)
+
+
+def asked(request: Callable[[], T], uri: str) -> T:
+    """What a `request` by boto3 returns. Raises the FruitsError for what it raises."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    def attempt() -> Any:
-        try:
-            return call()
-        except (BotoCoreError, ClientError, ResponseParserError) as error:
-            raise of_botocore(uri, error) from error
-
-    return repeated(attempt)
+    try:
+        return request()
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        raise of_botocore(uri, error) from error
