@@ -14,7 +14,7 @@ from distributed import Client, Future, rpc
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from engines.core.errors import FruitsError, InputError, TransientError
+from engines.core.errors import FruitsError, InputError, StageError
 from engines.dask.launch import LocalClusterProcess, check_semaphores
 from engines.machine import usable_cores
 from engines.map_engine import LOGGER, MapEngine
@@ -138,7 +138,7 @@ class DaskEngine(MapEngine):
         return "" if self._cluster is None else self._cluster.last_death
 
     def _next(self, client: Client, finished: queue.SimpleQueue[Future]) -> Future:
-        """The next future that has ended. Raises TransientError when nothing is left that could end one."""
+        """The next future that has ended. Raises an error when nothing is left that could end one."""
         alone_since: float | None = None
         while True:
             try:
@@ -161,7 +161,7 @@ class DaskEngine(MapEngine):
             elif time.monotonic() - alone_since > self._worker_seconds:
                 if silent is not None:
                     raise connection_lost(silent)
-                raise TransientError(f"no worker was there for {self._worker_seconds:g} s", self._missing_workers_hint)
+                raise StageError(f"no worker was there for {self._worker_seconds:g} s", self._missing_workers_hint)
 
     @property
     def _missing_workers_hint(self) -> str:

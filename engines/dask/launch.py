@@ -19,6 +19,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -30,6 +31,7 @@ from distributed.security import Security
 
 from engines.core.endings import ending
 from engines.core.errors import InputError, StageError
+from engines.core.scratch import PROCESSES, scratch_folder
 
 _STOP_SECONDS = 30
 _LOG_LINES = 12
@@ -173,7 +175,7 @@ class _JsonLines(logging.Handler):
         print(json.dumps([record.name, record.levelno, message]), file=self._target, flush=True)
 
 
-def _cluster(workers: int, security: Security) -> LocalCluster:
+def _cluster(workers: int, security: Security, scratch: str) -> LocalCluster:
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
@@ -183,6 +185,7 @@ def _cluster(workers: int, security: Security) -> LocalCluster:
         security=security,
         dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
         preload=["engines.dask.worker"],
+        local_directory=scratch,
     )
 
 
@@ -214,9 +217,15 @@ def main(workers: int) -> None:
     logging.getLogger("distributed.nanny").setLevel(logging.INFO)  # how a worker ended
     logger.propagate = False
     dask.config.set(_SETTINGS)
+    parent = dask.config.get("temporary-directory") or tempfile.gettempdir()
+    with scratch_folder(PROCESSES, parent) as scratch:
+        _serve(workers, scratch, answer, ended)
+
+
+def _serve(workers: int, scratch: str, answer: IO[str], ended: threading.Event) -> None:
     security = Security.temporary()
     try:
-        cluster = _cluster(workers, security)
+        cluster = _cluster(workers, security, scratch)
     except Exception as error:
         # Whatever it is, a person is told its cause, in one line.
         answer.write(json.dumps({"error": _root_cause(error)}) + "\n")
@@ -231,7 +240,7 @@ def main(workers: int) -> None:
         answer.write(json.dumps(connection) + "\n")
         answer.flush()
         ended.wait()
-        logger.setLevel(logging.CRITICAL)
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -23,8 +24,8 @@ from engines.spark.launch import (
     check_master,
     check_open_files,
     check_user,
-    driver_settings,
     normalize_master,
+    stop_context,
 )
 from engines.spark.worker import Failure
 
@@ -79,7 +80,8 @@ class SparkEngine(MapEngine):
     @property
     def parallelism(self) -> int:
         """See MapEngine. The cores of the executors that are there now; more may be started later."""
-        return max(1, int(self._started().defaultParallelism))
+        with self._explaining():
+            return max(1, int(self._started().defaultParallelism))
 
     def map(
         self,
@@ -89,36 +91,30 @@ class SparkEngine(MapEngine):
         after_death: Callable[[Item], Item] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
         """See MapEngine. A task runs up to spark.task.maxFailures times if its worker dies or its error may heal."""
-        context = self._started()
-        job = SparkJob(
-            context, function, items, value, _max_failures(context), self._patience.worker_seconds, after_death
-        )
         arrived: set[int] = set()
-        try:
-            for position, outcome in job.outcomes():
-                if isinstance(outcome, Failure):
-                    raise outcome.error
-                # Spark promises to apply a task's accumulators once. Moments counted twice would go unnoticed, so this
-                # does not depend on it.
-                if position not in arrived:
-                    arrived.add(position)
-                    yield position, outcome
-            if len(arrived) < len(items):
-                raise StageError(
-                    f"Spark finished, but {len(items) - len(arrived)} of {len(items)} outcomes are missing"
-                )
-        except JobError as failure:
-            error = explained(failure.cause, items)
-            if isinstance(error, TransientError) and not _alive(context):
-                self.close()  # so that another attempt starts anew
-                self.lost = True
-            raise error from failure.cause
-        finally:
-            job.stop()
+        with self._explaining(items):
+            context = self._started()
+            job = SparkJob(
+                context, function, items, value, _max_failures(context), self._patience.worker_seconds, after_death
+            )
+            try:
+                for position, outcome in job.outcomes():
+                    if isinstance(outcome, Failure):
+                        raise outcome.error
+                    # Spark promises to apply a task's accumulators once. Moments counted twice would go unnoticed, so
+                    # this does not depend on it.
+                    if position not in arrived:
+                        arrived.add(position)
+                        yield position, outcome
+            finally:
+                job.stop()
+        if len(arrived) < len(items):
+            raise StageError(f"Spark finished, but {len(items) - len(arrived)} of {len(items)} outcomes are missing")
 
     def broadcast(self, value: Any) -> Broadcast[Any]:
         """A Spark broadcast, which each Python worker reads once."""
-        return self._started().broadcast(value)
+        with self._explaining():
+            return self._started().broadcast(value)
 
     def describe(self) -> dict[str, str | int]:
         """See Engine: the master, and once Spark has started its version and the settings that matter."""
@@ -129,8 +125,31 @@ class SparkEngine(MapEngine):
         if self._driver is not None:
             self._driver.stop()
         elif self._context is not None and self._owned:
-            self._context.stop()
+            stop_context(self._context)
         self._driver, self._context = None, None
+
+    @contextlib.contextmanager
+    def _explaining(self, items: Sequence[Any] = ()) -> Iterator[None]:
+        """Talk to Spark within this context: what it raises is explained. Where Spark is gone, another attempt starts
+        it anew. `items`: those of the job.
+        """
+        try:
+            yield
+        except JobError as failure:
+            cause = failure.cause
+        except (Py4JError, OSError, AttributeError) as raised:
+            # pyspark raises whatever it meets first in a context or a JVM that is gone.
+            cause = raised
+        else:
+            return
+        alive = self._context is not None and _alive(self._context)
+        if alive and isinstance(cause, AttributeError):
+            raise cause
+        error = explained(cause, items, alive=alive)
+        if not alive and isinstance(error, TransientError):
+            self.close()
+            self.lost = True
+        raise error from cause
 
     def _started(self) -> SparkContext:
         if self._context is None:
@@ -169,9 +188,7 @@ class SparkEngine(MapEngine):
 
     def _launched(self) -> SparkContext:
         verbose = logging.getLogger("engines").isEnabledFor(logging.INFO)
-        tries = self._patience.tries
-        settings = driver_settings(self._master, tries=tries, verbose=verbose, overrides=self._settings)
-        self._driver = Driver(settings, sys.executable, verbose=verbose)
+        self._driver = Driver(self._master, self._settings, sys.executable, tries=self._patience.tries, verbose=verbose)
         return self._driver.context
 
 

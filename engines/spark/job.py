@@ -15,7 +15,7 @@ from typing import Any
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkContext
 
-from engines.core.errors import FruitsError, StageError, TransientError
+from engines.core.errors import FruitsError, StageError
 from engines.map_engine import LOGGER
 from engines.spark.worker import Arrivals, run_task
 from engines.task_errors import connection_lost, task_failed, workers_died
@@ -90,7 +90,7 @@ class SparkJob:
         self._thread.start()
 
     def outcomes(self) -> Iterator[tuple[int, Any]]:
-        """(position, outcome or Failure) as tasks finish. Raises JobError, and TransientError if no task is started."""
+        """(position, outcome or Failure) as tasks finish. Raises JobError, and StageError if no task is started."""
         since, said = time.monotonic(), False
         while True:
             try:
@@ -101,7 +101,7 @@ class SparkJob:
                 if tasks:
                     since, said = time.monotonic(), False
                 elif waited > self._worker_seconds:
-                    raise TransientError(
+                    raise StageError(
                         f"no worker of {self._context.master} took a task for {self._worker_seconds:g} s",
                         "Check that its workers run, and have a free core and the executor's memory.",
                     ) from None
@@ -158,10 +158,13 @@ class SparkJob:
         return any(job.status == "RUNNING" for job in jobs), sum(stage.numActiveTasks for stage in stages if stage)
 
 
-def explained(error: Exception, items: Sequence[Any]) -> FruitsError:
-    """The FruitsError for a failed job: the cause and the shard, found in what Spark and Java wrote."""
+def explained(error: Exception, items: Sequence[Any], *, alive: bool) -> FruitsError:
+    """The FruitsError for a failed job: the cause and the shard, found in what Spark and Java wrote.
+
+    `alive`: whether the context could run another job.
+    """
     if not isinstance(error, Py4JJavaError):
-        lost = isinstance(error, Py4JError | OSError | AttributeError)
+        lost = isinstance(error, Py4JError | OSError | AttributeError) and not alive
         return connection_lost("Spark's JVM is gone") if lost else StageError(f"{type(error).__name__}: {error}")
     text = str(error.java_exception.toString())
     failed = re.search(r"Task (\d+) in stage [\d.]+ failed (\d+) times", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pwd
 import re
@@ -10,6 +11,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,6 +25,7 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 
 from engines.core.errors import InputError, StageError
+from engines.core.scratch import PROCESSES, scratch_folder
 
 _OLDEST_JAVA = 17
 _OPEN_FILES = 400
@@ -117,8 +120,10 @@ def check_master(master: str) -> None:
     raise InputError(f"no Spark master answers at {master} ({'; '.join(reasons)})", "Check --master, and that it runs.")
 
 
-def driver_settings(master: str, *, tries: int, verbose: bool, overrides: Mapping[str, str]) -> dict[str, str]:
-    """The Spark settings of a driver that this engine starts. `overrides` win."""
+def driver_settings(
+    master: str, scratch: str, *, tries: int, verbose: bool, overrides: Mapping[str, str]
+) -> dict[str, str]:
+    """The Spark settings of a driver that this engine starts, with its scratch folder. `overrides` win."""
     log = Path(__file__).with_name("log4j2.properties")
     settings = {
         "spark.app.name": "fruit-features",
@@ -128,7 +133,10 @@ def driver_settings(master: str, *, tries: int, verbose: bool, overrides: Mappin
         "spark.driver.maxResultSize": "2g",
         "spark.driver.memory": "2g",
         "spark.driver.defaultJavaOptions": (
-            f'"-Dlog4j2.configurationFile={log.as_uri()}" -Dfruits.log.level={"info" if verbose else "warn"}'
+            f'"-Dlog4j2.configurationFile={log.as_uri()}" -Dfruits.log.level={"info" if verbose else "warn"} '
+            # Java knows nothing of TMPDIR: it writes to /tmp, which may be small. There it also has a file with its
+            # performance data, unless it is told not to.
+            f'"-Djava.io.tmpdir={scratch}" -XX:-UsePerfData'
         ),
         "spark.task.maxFailures": str(tries),
         "spark.task.cpus": "1",
@@ -147,9 +155,6 @@ def driver_settings(master: str, *, tries: int, verbose: bool, overrides: Mappin
         settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     if master.startswith("local"):
         settings["spark.ui.enabled"] = "false"
-        # Java knows nothing of TMPDIR: it writes to /tmp, which may be small.
-        settings["spark.local.dir"] = tempfile.gettempdir()
-        settings["spark.driver.defaultJavaOptions"] += f' "-Djava.io.tmpdir={tempfile.gettempdir()}"'
         # This JVM only hands out tasks, on cores that the network needs. Its optimizing compiler and the threads of its
         # garbage collector took 11 s of the 21 s of CPU of a short run.
         settings["spark.driver.defaultJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -159,13 +164,13 @@ def driver_settings(master: str, *, tries: int, verbose: bool, overrides: Mappin
     return settings | dict(overrides)
 
 
-def launch_variables(master: str, environ: Mapping[str, str]) -> dict[str, str | None]:
+def launch_variables(master: str, scratch: str, environ: Mapping[str, str]) -> dict[str, str | None]:
     """What changes in `environ` for the JVM of a driver that this engine starts; None for a variable that is left out.
 
     A local driver is the installed PySpark with this Python, whatever Spark's variables say about another one.
     """
     installed = str(Path(pyspark.__file__).parent)
-    changes: dict[str, str | None] = {"SPARK_HOME": environ.get("SPARK_HOME") or installed}
+    changes: dict[str, str | None] = {"SPARK_HOME": environ.get("SPARK_HOME") or installed, "TMPDIR": scratch}
     if _on_this_machine(master):
         changes["SPARK_LOCAL_IP"] = "127.0.0.1"  # else Spark looks up this machine's name, which may not resolve
     if master.startswith("local"):
@@ -186,8 +191,9 @@ def first_error(log: str) -> str:
 class Driver:
     """A Spark driver of our own: a JVM that is started for it, and stopped with it."""
 
-    def __init__(self, settings: Mapping[str, str], python: str, *, verbose: bool) -> None:
-        """Start it. Its Python workers run `python`; those of a cluster run PYSPARK_PYTHON if it is set.
+    def __init__(self, master: str, overrides: Mapping[str, str], python: str, *, tries: int, verbose: bool) -> None:
+        """Start it, with the settings `overrides` beside our own. Its Python workers run `python`; those of a cluster
+        run PYSPARK_PYTHON if it is set.
 
         Raises StageError with the cause if Spark does not start.
         """
@@ -197,15 +203,18 @@ class Driver:
         # to start another JVM, which is needed after a JVM has died and for other settings.
         self._former = SparkContext._gateway, SparkContext._jvm
         SparkContext._gateway, SparkContext._jvm = None, None
+        self._ended = contextlib.ExitStack()
+        self._ended.enter_context(_said_once())
+        scratch = self._ended.enter_context(scratch_folder(PROCESSES, tempfile.gettempdir()))
         conf = SparkConf(loadDefaults=False)  # not earlier: with a former gateway it would be made in that JVM
-        for name, value in settings.items():
+        for name, value in driver_settings(master, scratch, tries=tries, verbose=verbose, overrides=overrides).items():
             conf.set(name, value)
-        master = settings["spark.master"]
         try:
-            with _environment(launch_variables(master, os.environ)):
+            with _environment(launch_variables(master, scratch, os.environ)):
                 self._gateway = launch_gateway(conf, {"stdout": self._log, "stderr": self._log})
             with _kept_interrupt_handler():
                 self.context = SparkContext(conf=conf, gateway=self._gateway)
+            _silence_lost_connections(self.context)
         except (PySparkRuntimeError, Py4JError, OSError) as error:
             failure = StageError(
                 f"Spark does not start: {self._cause(error)}", "`--verbose` shows everything that Spark writes."
@@ -228,10 +237,7 @@ class Driver:
 
     def stop(self) -> None:
         """Stop the context and the JVM, which may be dead already."""
-        try:
-            self.context.stop()
-        except (Py4JError, OSError):
-            self.context.stop()  # the JVM is dead; the second call clears pyspark's own state
+        stop_context(self.context)
         self._stop_gateway()
 
     def _stop_gateway(self) -> None:
@@ -249,6 +255,43 @@ class Driver:
         if self._log is not None:
             self._log.close()
             self._log = None
+        self._ended.close()
+
+
+@contextlib.contextmanager
+def _said_once() -> Iterator[None]:
+    """Within this context py4j does not write what it raises, with its traceback, to the root logger as well."""
+
+    def is_of_another(record: logging.LogRecord) -> bool:
+        return Path(record.pathname).parent.name != "py4j"
+
+    logging.root.addFilter(is_of_another)
+    try:
+        yield
+    finally:
+        logging.root.removeFilter(is_of_another)
+
+
+def _silence_lost_connections(context: SparkContext) -> None:
+    """Have the server that receives accumulators not print that its connection is gone: whoever waits for a job learns
+    it.
+    """
+    server = context._accumulatorServer
+    print_error = server.handle_error
+
+    def handle_error(request: object, address: object) -> None:
+        if not isinstance(sys.exc_info()[1], EOFError | OSError):
+            print_error(request, address)
+
+    server.handle_error = handle_error
+
+
+def stop_context(context: SparkContext) -> None:
+    """Stop a context, whose JVM may be dead already."""
+    try:
+        context.stop()
+    except (Py4JError, OSError):
+        context.stop()  # the JVM is dead; the second call clears pyspark's own state
 
 
 def _on_this_machine(master: str) -> bool:

@@ -187,7 +187,7 @@ def test_every_port_is_on_loopback_and_no_secret_is_in_the_settings(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     settings = [
         *SparkContext.getOrCreate().getConf().getAll(),
-        *driver_settings("yarn", tries=3, verbose=False, overrides={}).items(),
+        *driver_settings("yarn", "/scratch", tries=3, verbose=False, overrides={}).items(),
     ]
     assert not [name for name, value in settings if "AWS" in name or "hush-hush" in value]
 
@@ -211,23 +211,40 @@ def test_an_existing_session_is_used_and_left_alone(engine: SparkEngine) -> None
         third.broadcast(None)
 
 
-def test_a_lost_driver_is_a_transient_error_and_the_next_attempt_starts_anew() -> None:
+def test_wherever_the_jvm_dies_it_is_said_in_one_line_and_the_next_attempt_starts_anew() -> None:
     code = """
-import os, signal, threading, time
+import time
 from engines.core.errors import TransientError
 from engines.spark.engine import SparkEngine
 
-with SparkEngine(workers=1) as engine:
-    value = engine.broadcast(None)
-    threading.Timer(3, lambda: os.kill(engine._driver._gateway.proc.pid, signal.SIGKILL)).start()
+def kill():
+    engine._driver._gateway.proc.kill()
+    engine._driver._gateway.proc.wait()
+
+def say(attempt):
     try:
-        list(engine.map(lambda item, _: time.sleep(0.5), list(range(100)), value))
+        attempt()
     except TransientError as error:
         print(error.message)
-    print(list(engine.map(lambda item, _: item, [1], engine.broadcast(None))))
+
+with SparkEngine(workers=1) as engine, SparkEngine() as second:
+    value = engine.broadcast(None)
+    second.broadcast(None)
+    kill()
+    say(lambda: second.parallelism)
+    say(lambda: second.broadcast(None))
+    say(lambda: list(second.map(lambda item, _: item, [1], value)))
+    say(lambda: list(engine.map(lambda item, _: item, [1], value)))
+    outcomes = engine.map(lambda item, _: time.sleep(0.2), list(range(100)), engine.broadcast(None))
+    print(next(outcomes))
+    kill()
+    say(lambda: list(outcomes))
+    print(engine.lost)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
-    assert done.stdout == "the connection to the workers was lost (Spark's JVM is gone)\n[(0, 1)]\n", done.stderr
+    lost = "the connection to the workers was lost (Spark's JVM is gone)"
+    assert done.stdout.splitlines() == [lost, lost, lost, lost, "(0, None)", lost, "True"], done.stderr
+    assert (done.stderr, done.returncode) == ("", 0)
 
 
 def test_spark_is_quiet() -> None:
@@ -261,7 +278,8 @@ from engines.spark.engine import SparkEngine
 
 with SparkEngine(workers=1) as engine:
     print(list(engine.map(lambda item, _: (item, sys.executable), [1], engine.broadcast(None))))
-    print(os.listdir(os.environ.get("TMPDIR", "/tmp")))
+    if "LOOK" in os.environ:
+        print([name for _, names, _ in os.walk(os.environ["TMPDIR"]) for name in names])
 """
 RESULT = f"[(0, (1, {sys.executable!r}))]\n"
 
@@ -296,9 +314,28 @@ def test_modules_in_the_current_folder_are_not_imported_by_workers(tmp_path: Pat
 def test_scratch_files_go_to_tmpdir(tmp_path: Path) -> None:
     scratch = tmp_path / "a scratch"
     scratch.mkdir()
-    found = first_run({"TMPDIR": str(scratch)}, tmp_path)
+    found = first_run({"TMPDIR": str(scratch), "LOOK": "yes"}, tmp_path)
+    assert "fruits-scratch-" in found
     assert "blockmgr" in found
-    assert "spark" in found
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_a_killed_driver_and_its_jvm_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    code = """
+import os, signal
+from engines.spark.engine import SparkEngine
+
+engine = SparkEngine(workers=1)
+list(engine.map(lambda item, _: item, [1], engine.broadcast(None)))
+engine._driver._gateway.proc.kill()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environ = {**os.environ, "TMPDIR": str(scratch)}
+    subprocess.run([sys.executable, "-P", "-c", code], timeout=200, check=False, env=environ, cwd=tmp_path)
+    assert [path.name.startswith("fruits-scratch-") for path in scratch.iterdir()] == [True]
+    first_run({"TMPDIR": str(scratch)}, tmp_path)
     assert list(scratch.iterdir()) == []
 
 

@@ -194,7 +194,7 @@ class TestFailures:
         with (
             dask_cluster(tmp_path, workers=0) as address,
             DaskEngine(scheduler=address, patience=Patience(worker_seconds=3.0)) as engine,
-            pytest.raises(TransientError, match="no worker was there for 3 s") as error,
+            pytest.raises(StageError, match="no worker was there for 3 s") as error,
         ):
             list(engine.map(_echo, [0], engine.broadcast(None)))
         assert address in error.value.hint

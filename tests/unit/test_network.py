@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -167,13 +166,3 @@ def test_weights_that_are_not_numbers_are_refused_before_anything_is_computed(
         file[kernels[5]][0, 0, 0, 0] = np.nan
     with pytest.raises(InputError, match="values that are not numbers, in the layer"):
         prepare_model(str(damaged), "litert", tmp_path / "cache")
-
-
-def test_what_killed_conversions_left_in_the_cache_is_removed_after_an_hour(tmp_path: Path) -> None:
-    old, young = tmp_path / ".unfinished-old", tmp_path / ".unfinished-young"
-    for folder in (old, young):
-        folder.mkdir()
-        (folder / "network.bin").write_bytes(b"half")
-    os.utime(old, (0, 0))
-    network._remove_unfinished(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [young.name]

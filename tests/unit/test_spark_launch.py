@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pyspark
@@ -114,7 +113,7 @@ def test_workers_and_a_master_exclude_each_other() -> None:
 
 @pytest.mark.parametrize("master", ["local[2,3]", "spark://host:7077", "yarn"])
 def test_tasks_are_single_threads_on_every_master(master: str) -> None:
-    settings = driver_settings(master, tries=3, verbose=False, overrides={"spark.task.maxFailures": "2"})
+    settings = driver_settings(master, "/scratch", tries=3, verbose=False, overrides={"spark.task.maxFailures": "2"})
     assert settings["spark.executorEnv.OMP_NUM_THREADS"] == "1"
     assert settings["spark.executorEnv.OPENBLAS_NUM_THREADS"] == "1"
     assert settings["spark.executorEnv.PYTHONSAFEPATH"] == "1"
@@ -131,20 +130,16 @@ def test_nothing_starts_before_there_is_work() -> None:
 
 @pytest.mark.parametrize("master", ["spark://host:7077", "yarn"])
 def test_tries_are_those_that_were_asked_for(master: str) -> None:
-    assert driver_settings(master, tries=5, verbose=False, overrides={})["spark.task.maxFailures"] == "5"
+    assert driver_settings(master, "/scratch", tries=5, verbose=False, overrides={})["spark.task.maxFailures"] == "5"
     with SparkEngine(workers=3, patience=Patience(tries=5)) as engine:
         assert engine.describe() == {"scheduler": "local[3,5]"}
 
 
-def test_scratch_files_of_a_local_driver_go_where_python_puts_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)  # where Python remembers what TMPDIR was
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    settings = driver_settings("local[2,3]", tries=3, verbose=False, overrides={})
-    assert settings["spark.local.dir"] == str(tmp_path)
-    assert f'"-Djava.io.tmpdir={tmp_path}"' in settings["spark.driver.defaultJavaOptions"]
-    assert "spark.local.dir" not in driver_settings("spark://host:7077", tries=3, verbose=False, overrides={})
+@pytest.mark.parametrize("master", ["local[2,3]", "spark://host:7077", "yarn"])
+def test_what_a_driver_puts_on_disk_is_in_its_scratch_folder(master: str) -> None:
+    settings = driver_settings(master, "/a scratch", tries=3, verbose=False, overrides={})
+    assert '"-Djava.io.tmpdir=/a scratch"' in settings["spark.driver.defaultJavaOptions"]
+    assert "spark.local.dir" not in settings, "it would be that of the executors, too"
 
 
 FOREIGN = {
@@ -158,7 +153,8 @@ FOREIGN = {
 
 
 def test_a_local_driver_is_the_installed_pyspark_whatever_the_variables_say() -> None:
-    assert launch_variables("local[2,3]", FOREIGN) == {
+    assert launch_variables("local[2,3]", "/scratch", FOREIGN) == {
+        "TMPDIR": "/scratch",
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_CONF_DIR": None,
@@ -168,8 +164,14 @@ def test_a_local_driver_is_the_installed_pyspark_whatever_the_variables_say() ->
 
 
 def test_a_driver_of_a_cluster_takes_the_variables_as_they_are() -> None:
-    assert launch_variables("spark://host:7077", FOREIGN) == {"SPARK_HOME": "/opt/other-spark"}
-    assert launch_variables("yarn", {}) == {"SPARK_HOME": str(Path(pyspark.__file__).parent)}
+    assert launch_variables("spark://host:7077", "/scratch", FOREIGN) == {
+        "TMPDIR": "/scratch",
+        "SPARK_HOME": "/opt/other-spark",
+    }
+    assert launch_variables("yarn", "/scratch", {}) == {
+        "TMPDIR": "/scratch",
+        "SPARK_HOME": str(Path(pyspark.__file__).parent),
+    }
 
 
 @pytest.mark.parametrize(

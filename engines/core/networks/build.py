@@ -1,7 +1,7 @@
-"""Build and convert a network: `python -m engines.core.networks.build NETWORK WEIGHTS RUNTIME FOLDER`.
+"""Build and convert a network: `python -m engines.core.networks.build NETWORK WEIGHTS RUNTIME FOLDER PARENT`.
 
 Writes `network.bin` and `facts.json` into FOLDER, or `failure.json` (message, hint) and exits with 1. Run by
-`engines.core.networks.prepare` in a process of its own, which has TensorFlow.
+`engines.core.networks.prepare`, the process PARENT, in one of its own, which has TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from engines.core.endings import end_with
 from engines.core.networks.base import Network
 from engines.core.networks.calibrate import calibrated
 from engines.core.networks.table import network_named
@@ -127,4 +128,5 @@ def _main(network_name: str, weights: str, runtime: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    end_with(int(sys.argv[5]))
     sys.exit(_main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))

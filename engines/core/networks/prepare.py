@@ -6,16 +6,12 @@ model is cached nor keeps its memory afterwards.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +20,7 @@ from engines.core.errors import DownloadError, InputError, StageError
 from engines.core.networks.base import Network
 from engines.core.networks.model import RUNTIMES, Model, library_versions, make_recipe
 from engines.core.networks.table import DEFAULT_NETWORK, network_named
+from engines.core.scratch import scratch_folder
 
 CONVERSION = 1
 """Counted up whenever `engines.core.networks.build` would build another graph from the same weights."""
@@ -32,7 +29,6 @@ _CALIBRATION = 2
 """Counted up whenever `engines.core.networks.calibrate` would give other weights."""
 
 _UNFINISHED = ".unfinished-"
-_LONGEST_CONVERSION_SECONDS = 3600
 
 _LOGGER = logging.getLogger("fruits.model")
 
@@ -106,11 +102,10 @@ def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
         entry.parent,
     )
     entry.parent.mkdir(parents=True, exist_ok=True)
-    _remove_unfinished(entry.parent)
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=_UNFINISHED) as folder:
+    with scratch_folder(_UNFINISHED, str(entry.parent)) as folder:
         arguments = [
             *(sys.executable, "-P", "-m", "engines.core.networks.build"),  # -P: not the modules of the current folder
-            *(network.name, weights, runtime, folder),
+            *(network.name, weights, runtime, folder, str(os.getpid())),
         ]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
@@ -124,14 +119,6 @@ def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
         entry.mkdir(exist_ok=True)
         for name in ("network.bin", "facts.json"):
             os.replace(Path(folder, name), entry / name)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove what conversions left that were killed: nobody works on one for an hour."""
-    for left in folder.glob(f"{_UNFINISHED}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _LONGEST_CONVERSION_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

@@ -8,13 +8,13 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from engines.core.errors import GoneError, InputError, StorageError
+from engines.core.scratch import scratch_folder
 from engines.core.storage.base import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, Storage, StoredObject, changed
 
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -144,7 +144,7 @@ class FolderStorage(Storage):
             existing = os.path.dirname(existing)
         what = ""
         try:
-            with tempfile.TemporaryDirectory(dir=existing, prefix=".write-check-") as folder:
+            with scratch_folder(".write-check-", existing) as folder:
                 first, second = os.path.join(folder, "1"), os.path.join(folder, "2")
                 for path in (first, second):
                     _write_synced(path, b"")
