@@ -175,7 +175,7 @@ class _JsonLines(logging.Handler):
         print(json.dumps([record.name, record.levelno, message]), file=self._target, flush=True)
 
 
-def _cluster(workers: int, security: Security, scratch: str) -> LocalCluster:
+def _cluster(workers: int, security: Security) -> LocalCluster:
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
@@ -185,7 +185,6 @@ def _cluster(workers: int, security: Security, scratch: str) -> LocalCluster:
         security=security,
         dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
         preload=["engines.dask.worker"],
-        local_directory=scratch,
     )
 
 
@@ -218,14 +217,14 @@ def main(workers: int) -> None:
     logger.propagate = False
     dask.config.set(_SETTINGS)
     parent = dask.config.get("temporary-directory") or tempfile.gettempdir()
-    with scratch_folder(PROCESSES, parent) as scratch:
-        _serve(workers, scratch, answer, ended)
+    with scratch_folder(PROCESSES, parent) as scratch, dask.config.set({"temporary-directory": scratch}):
+        _serve(workers, answer, ended)
 
 
-def _serve(workers: int, scratch: str, answer: IO[str], ended: threading.Event) -> None:
+def _serve(workers: int, answer: IO[str], ended: threading.Event) -> None:
     security = Security.temporary()
     try:
-        cluster = _cluster(workers, security, scratch)
+        cluster = _cluster(workers, security)
     except Exception as error:
         # Whatever it is, a person is told its cause, in one line.
         answer.write(json.dumps({"error": _root_cause(error)}) + "\n")
