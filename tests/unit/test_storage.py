@@ -20,6 +20,7 @@ import pytest
 from engines.core.errors import FruitsError, GoneError, InputError, StorageError, TransientError
 from engines.core.storage import Storage, is_folder, key_of, normalize_location, open_storage, read_ahead
 from engines.core.storage import aws as aws_access
+from engines.core.storage.folder import FolderStorage
 from engines.core.tables import to_parquet
 from tests.s3 import PAGE, Aws
 
@@ -420,3 +421,22 @@ def test_a_location_that_only_looks_a_little_like_it_is_not(location: str) -> No
 def test_an_unknown_kind_of_url_is_an_input_error() -> None:
     with pytest.raises(InputError, match="cannot be opened"):
         open_storage("ftp://host/folder")
+
+
+def test_many_threads_that_begin_at_once_open_a_location_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    began = threading.Barrier(8)
+
+    def slowly(location: str) -> Storage:
+        opened.append(location)
+        time.sleep(0.05)  # what looking for credentials takes
+        return FolderStorage("/")
+
+    def read(_: int) -> Storage:
+        began.wait()
+        return open_storage("s3://opened-once")
+
+    monkeypatch.setattr("engines.core.storage.open_object_storage", slowly)
+    found = list(read_ahead(read, list(range(8)), 8))
+    assert opened == ["s3://opened-once"]
+    assert len(set(map(id, found))) == 1

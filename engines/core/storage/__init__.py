@@ -7,6 +7,7 @@ right to write into one.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -34,9 +35,19 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-@functools.lru_cache(maxsize=64)
+_opening = threading.RLock()
+"""A cache alone has all threads open what none has opened yet: the first 32 reads of a bucket would be 32 sets of
+credentials and certificates, half a gigabyte."""
+
+
 def open_storage(location: str) -> Storage:
     """The storage at `location` (see `normalize_location`); one per process, so that connections are reused."""
+    with _opening:
+        return _opened(location)
+
+
+@functools.lru_cache(maxsize=64)
+def _opened(location: str) -> Storage:
     location = normalize_location(location)
     return FolderStorage(location) if is_folder(location) else open_object_storage(location)
 
