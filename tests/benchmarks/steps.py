@@ -64,19 +64,18 @@ def run_steps(
     for number, step in enumerate(steps, start=1):
         row = rows.setdefault(step.key, Row(*step.key))
         about = f"[{number}/{len(steps)}] {step.table}: {step.subject}, {step.size:,}, round {len(row.rounds) + 1}"
-        end = time.monotonic() - begun + max(step.expected, pace.of(step.expected))
+        end = time.monotonic() - begun + step.expected
         if why := _why_not(row, once_above=once_above, late=minutes is not None and end > minutes * 60):
             print(f"{about}: left out, {why}", flush=True)
             continue
         print(f"{about} ...", flush=True)
-        start = time.monotonic()
         try:
             row.rounds.append(step.run())
             outcome = f"{row.rounds[-1].seconds:.1f} s"
+            pace.took(row.rounds[-1].seconds, step.expected)  # not what was prepared for it, once
         except Exception as error:  # whatever it is, the others go on
             row.failure = str(error) if isinstance(error, FailedError) else f"{type(error).__name__}: {error}"
             outcome = f"FAILED: {row.failure}"
-        pace.took(time.monotonic() - start, step.expected)
         measurements.keep(row)
         done = {key for key, each in rows.items() if _why_not(each, once_above=once_above, late=False)}
         left = expected_seconds([each for each in steps[number:] if each.key not in done], once_above=once_above)
