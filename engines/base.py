@@ -230,6 +230,9 @@ class Engine(ABC):
         self.on_progress: Callable[[Progress], None] = lambda _: None
         """Called as work finishes, from the thread that runs the stage."""
 
+    def expect_work(self) -> None:  # noqa: B027 - most engines have nothing to begin with
+        """Work is to come: what takes its time to start may start now. Returns at once."""
+
     @abstractmethod
     def index(self, request: IndexRequest) -> IndexReport:
         """List the source into a catalog of shards."""

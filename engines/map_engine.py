@@ -30,7 +30,7 @@ from engines.core.errors import DamagedError
 from engines.core.index.catalog import Shard, read_catalog, split_named, write_catalog
 from engines.core.index.labelling import split_name
 from engines.core.networks.base import Network
-from engines.core.networks.canary import check_arithmetic
+from engines.core.networks.choices import check_arithmetic
 from engines.core.networks.model import (
     Model,
     publish_canary,
@@ -58,6 +58,7 @@ from engines.core.stages.moments import MomentsTask, shard_moments
 from engines.core.stages.project import ProjectTask, project_shard
 from engines.core.stages.shard_files import ShardReport, quarantined
 from engines.frozen_pca import measure_frozen
+from engines.last_shards import completed, cut_last
 from engines.moved import take_over_moved
 from engines.nearest_rows import MAX_MOMENT_GROUPS, find_neighbours
 from engines.reuse import (
@@ -164,29 +165,23 @@ class MapEngine(Engine):
 
     def _featurize_missing(self, request: FeaturizeRequest, there: Shards) -> list[ShardReport]:
         limits = PhotoLimits(request.photo_seconds, request.photo_memory)
+        where, how = (request.source, request.output, request.fingerprint), (request.arithmetic, limits)
         tasks = [
-            ShardTask(
-                request.source,
-                request.output,
-                request.fingerprint,
-                shard,
-                request.arithmetic,
-                limits,
-                quarantine=request.quarantine,
-                again=shard.id in there.again,
-            )
-            # Large shards first, so that no worker starts a long one when the others are done.
-            for shard in sorted(there.missing, key=lambda shard: -shard.count)
+            ShardTask(*where, shard, *how, quarantine=request.quarantine, again=shard.id in there.again)
+            for shard in there.missing
         ]
+        tasks = cut_last(tasks, self.parallelism)
         done = sum(report.listed for report in there.reports)
         total = done + sum(shard.count for shard in there.missing)
         self.on_progress(Progress("featurize", done, total))
         model = self.broadcast(self._model_with_canary(request))
         reports = []
-        for _, report in self.map(featurize_shard, tasks, model, after_death=isolated):
-            reports.append(report)
-            done += report.listed
+        for task, report in completed(tasks, self.map(featurize_shard, tasks, model, after_death=isolated)):
+            done += task.photos
             self.on_progress(Progress("featurize", done, total))
+            if report is None:
+                continue
+            reports.append(report)
             if not QUARANTINED.isdisjoint(report.rejected):
                 for path, reason, detail in quarantined(request.output, request.fingerprint, report.shard):
                     LOGGER.warning("%s is rejected as %s: %s", path, reason, detail)

@@ -33,7 +33,6 @@ from flows.credentials import use_credentials
 from flows.engine_log import LOGGER, running
 from flows.options.run import RunSettings
 from flows.outcome import Mended, all_done_before, outcome, published_as, record_of
-from flows.views.report import write_report
 
 T = TypeVar("T")
 
@@ -137,7 +136,10 @@ def _run_stages(engine: Engine, settings: RunSettings, lease: Lease, call: Call,
     """The stages; from the first one again when one of them met a damaged file, which then is made again, or photos
     that are not those that were listed, which then are listed again: only their shards are computed.
     """
-    open_storage(settings.output).remove_unfinished()
+    storage = open_storage(settings.output)
+    storage.remove_unfinished()
+    if not storage.exists(RECORD):
+        engine.expect_work()  # while the source is listed, and the model is read
     mended = Mended()
     for _ in range(MOST_REPAIRS):
         try:
@@ -283,6 +285,9 @@ def _publish(
     lease.check()
     storage = open_storage(output)
     if not unchanged or not storage.exists(REPORT):
+        # Here, as a run with nothing to do needs no report, and nothing that draws one.
+        from flows.views.report import write_report
+
         write_report(output, record)
     if not unchanged:
         publish(output, record)

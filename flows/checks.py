@@ -17,8 +17,7 @@ from engines.core.errors import InputError
 from engines.core.frozen import VERSION, find_frozen
 from engines.core.index.labelling import check_labelling, split_name
 from engines.core.index.metadata import check_metadata_file
-from engines.core.networks.canary import check_arithmetic
-from engines.core.networks.model import RUNTIMES
+from engines.core.networks.choices import check_arithmetic, check_runtime
 from engines.core.networks.prepare import check_weights_file
 from engines.core.networks.table import network_named
 from engines.core.reduce.pca import check_components
@@ -56,8 +55,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
             raise InputError(f"the parameter {name} is missing", "Name a folder or a URL such as s3://bucket/prefix.")
     row = engine_row(settings.engine)
     network = network_named(settings.network)
-    if settings.runtime not in RUNTIMES:
-        raise InputError(f"unknown runtime {settings.runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
+    check_runtime(settings.runtime)
     check_arithmetic(settings.arithmetic)
     components = check_components(settings.components, network.features)
     check_max_rejects(settings.max_rejects)

@@ -7,7 +7,6 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from engines.core.errors import DamagedError, InputError
@@ -355,6 +354,8 @@ def _record_of(storage: Storage, key: str, content: bytes) -> RunRecord:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of Python and of the packages that take part."""
+    from importlib.metadata import PackageNotFoundError, version
+
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -73,9 +73,11 @@ def _plain_run(settings: RunSettings, *, verbose: bool) -> Outcome:
     from flows.views import terminal
 
     with terminal.progress_bar("starting") as listener:
+        from engines.core.arrow_alone import without_pandas
         from flows import chain
         from flows.engine_log import Terminal, told_to
 
+        without_pandas()
         with told_to(Terminal(verbose=verbose)):
             return chain.run(settings, on_progress=listener)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Annotated
 
 import typer
@@ -60,7 +59,7 @@ def _make_class_folders(folder: str, classes: int) -> None:
 
 def _write_photos(folder: str, images: int, classes: int, seed: int) -> Iterator[int]:
     """Write all photos with a process per core; yield how many are done."""
-    from concurrent.futures import as_completed
+    from concurrent.futures import ProcessPoolExecutor, as_completed
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from engines.core.networks.model import RUNTIMES
+from engines.core.networks.choices import RUNTIMES
 from engines.core.networks.table import DEFAULT_NETWORK
 from engines.patience import TRIES
 from flows.options.photos import (

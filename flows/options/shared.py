@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from engines import ENGINES
-from engines.core.networks.canary import ARITHMETIC
+from engines.core.networks.choices import ARITHMETIC
 from engines.core.networks.table import NETWORKS
 from engines.patience import LEAST_TRIES
 from flows.signatures import Option

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engines.core.index.overview import Overview
 from engines.core.index.selection import WHY_LEFT_OUT
+
+if TYPE_CHECKING:
+    # It lists sources; a record that is shown does not.
+    from engines.core.index.overview import Overview
 
 _LABELS_SHOWN = 40
 _NAMES_SHOWN = 6

@@ -15,7 +15,8 @@ from engines.core import tables
 from engines.core.errors import InputError
 from engines.core.index.selection import Selection
 from engines.core.networks import canary as canaries
-from engines.core.networks.canary import canary_images, check_arithmetic, deviating_canary, measure_canary
+from engines.core.networks.canary import canary_images, deviating_canary, measure_canary
+from engines.core.networks.choices import ARITHMETIC, check_arithmetic
 from engines.core.networks.model import Canary, Model, publish_canary, publish_model, read_canary, read_model
 from tests.parity.chain import SequentialEngine, bytes_of
 
@@ -131,7 +132,7 @@ def test_an_unknown_arithmetic_is_an_input_error(
     with pytest.raises(InputError, match="arithmetic cannot be 'fast'") as error:
         engine.featurize(dataclasses.replace(request, arithmetic="fast"))
     assert "exact, tolerant" in error.value.hint
-    for name in canaries.ARITHMETIC:
+    for name in ARITHMETIC:
         check_arithmetic(name)
 
 

@@ -101,7 +101,7 @@ class TestSameBytes:
     def test_a_worker_killed_while_it_featurizes(
         self, engine: DaskEngine, run: Callable[..., Run], expected: dict[str, str]
     ) -> None:
-        victim = min(engine._connected().run(os.getpid).values())
+        victim = min(engine._connected().client.run(os.getpid).values())
         killed = []
 
         def kill_once(progress: Progress) -> None:
@@ -234,7 +234,7 @@ class TestAddresses:
         assert "--scheduler" in error.value.hint
 
     def test_a_place_where_no_scheduler_is_is_a_clear_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("engines.dask.engine._CONNECT_SECONDS", 1)
+        monkeypatch.setattr("engines.dask.connection._CONNECT_SECONDS", 1)
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             with pytest.raises(InputError, match="no Dask scheduler answers"):
@@ -275,8 +275,7 @@ if __name__ == "__main__":
 
 def test_a_cluster_that_does_not_get_started_ends_with_the_engine() -> None:
     stuck = (
-        "import time, engines.dask.launch as launch;"
-        "launch._cluster = lambda *_: time.sleep(3600); launch._STOP_SECONDS = 0.1; launch.main(1)"
+        "import time, engines.dask.cluster as cluster;cluster._cluster = lambda *_: time.sleep(3600); cluster.main(1)"
     )
     done = subprocess.run([sys.executable, "-c", stuck], stdin=subprocess.DEVNULL, timeout=60, check=False)
     assert done.returncode == 1

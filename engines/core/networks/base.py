@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from engines.core.networks.images import preprocessing
 from engines.core.reduce.grid import Grid
 
 
@@ -32,4 +31,7 @@ class Network:
     @property
     def preprocessing(self) -> str:
         """Names how an image file becomes the input, see `engines.core.networks.images`."""
+        # Here, as the command line names networks, and decodes nothing.
+        from engines.core.networks.images import preprocessing
+
         return preprocessing(self.side)

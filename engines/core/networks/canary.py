@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.core.errors import InputError
+from engines.core.networks.choices import check_arithmetic
 from engines.core.networks.model import Canary, Model
 from engines.core.networks.runtimes import open_runtime
-
-ARITHMETIC = ("exact", "tolerant")
-"""What a run asks of its workers: the same bits, or (`tolerant`) the same numbers but for their last digits."""
 
 _measured = threading.local()
 
@@ -75,12 +73,6 @@ def deviating_canary(model: Model, arithmetic: str) -> str:
         "Use workers of the other kind only, or a new output, or go on with --arithmetic tolerant: features then agree "
         "within 1e-4, and not bit for bit.",
     )
-
-
-def check_arithmetic(arithmetic: str) -> None:
-    """Raise InputError for a name that is not one of ARITHMETIC."""
-    if arithmetic not in ARITHMETIC:
-        raise InputError(f"arithmetic cannot be {arithmetic!r}", f"Choose one of: {', '.join(ARITHMETIC)}.")
 
 
 def cpu_name() -> str:

@@ -14,13 +14,11 @@ from typing import Any
 
 from engines.core.errors import DamagedError, InputError
 from engines.core.networks.base import Network
+from engines.core.networks.choices import RUNTIMES
 from engines.core.networks.table import network_of
 from engines.core.output import canary_key, network_key, recipe_key
 from engines.core.proof.reading import damaged, read_json, read_proven, sealed_json, there
 from engines.core.storage import open_storage
-
-RUNTIMES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow"}
-"""Runtime name -> the package whose version decides about the last bits of its features."""
 
 
 @dataclass(frozen=True)

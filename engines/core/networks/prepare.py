@@ -18,7 +18,8 @@ from pathlib import Path
 
 from engines.core.errors import DownloadError, InputError, StageError
 from engines.core.networks.base import Network
-from engines.core.networks.model import RUNTIMES, Model, library_versions, make_recipe
+from engines.core.networks.choices import check_runtime
+from engines.core.networks.model import Model, library_versions, make_recipe
 from engines.core.networks.table import DEFAULT_NETWORK, network_named
 from engines.core.scratch import scratch_folder
 
@@ -45,8 +46,7 @@ def prepare_model(weights: str, runtime: str, cache: Path, network: str = DEFAUL
     InputError for an unknown network or runtime, a file that is missing, not HDF5 or of the wrong shapes, ImageNet
     weights that cannot be downloaded, and a TensorFlow that is not installed.
     """
-    if runtime not in RUNTIMES:
-        raise InputError(f"unknown runtime {runtime!r}", f"Choose one of: {', '.join(RUNTIMES)}.")
+    check_runtime(runtime)
     built = network_named(network)
     library_versions(runtime)  # raises when the runtime is not installed
     name = weights if weights in ("imagenet", "random") else check_weights_file(weights)

@@ -19,14 +19,15 @@ import logging
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pyarrow as pa
-
-from engines.core import tables
 from engines.core.errors import DamagedError, Finding, GoneError
 from engines.core.proof.seal import BrokenSealError, blank_seal, holds, seal, seal_of
 from engines.core.storage import Storage
+
+if TYPE_CHECKING:
+    # Records are JSON, and are read without it.
+    import pyarrow as pa
 
 _LOGGER = logging.getLogger("fruits.output")
 
@@ -82,7 +83,9 @@ def read_table(storage: Storage, key: str) -> pa.Table:
 
 def table_of(storage: Storage, key: str, content: bytes) -> pa.Table:
     """The table of bytes that were read from `key`. Raises DamagedError."""
-    return parsed(storage, key, tables.from_parquet, content)
+    from engines.core.tables import from_parquet
+
+    return parsed(storage, key, from_parquet, content)
 
 
 def read_named(storage: Storage, key: str, digest: str) -> pa.Table:
@@ -116,7 +119,9 @@ def sealed_json(plain: dict[str, Any], key: str) -> bytes:
 
 def sealed_table(table: pa.Table, key: str, facts: dict[str, Any] | None = None) -> bytes:
     """A parquet file with its seal, to be written to `key`; `facts` are for `tables.metadata_of`."""
-    return seal(tables.to_parquet(table, facts, seal=blank_seal(key)), key)
+    from engines.core.tables import to_parquet
+
+    return seal(to_parquet(table, facts, seal=blank_seal(key)), key)
 
 
 def check_end(storage: Storage, key: str, content: bytes) -> None:
@@ -145,11 +150,21 @@ def parsed(storage: Storage, key: str, parse: Callable[[bytes], T], content: byt
     """What `parse` makes of bytes that were read from `key`. What it cannot parse is a DamagedError."""
     try:
         return parse(content)
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        # Each library has errors of its own for bytes that are not what it wrote.
+    except Exception as error:
+        if not _cannot_parse(error):
+            raise
         check_end(storage, key, content)
         detail = (str(error).strip().splitlines() or [""])[0][:200]
         raise damaged(storage, key, "corrupt", f"{type(error).__name__}: {detail}") from error
+
+
+def _cannot_parse(error: Exception) -> bool:
+    """Whether it is an error of bytes that are not what was written: each library has errors of its own for that."""
+    import pyarrow as pa
+
+    return isinstance(
+        error, (pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+    )
 
 
 def damaged(storage: Storage, key: str, finding: Finding, detail: str = "", shard: str | None = None) -> DamagedError:

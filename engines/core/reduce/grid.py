@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from engines.core.errors import InputError
+
+if TYPE_CHECKING:
+    # A grid is also a part of what a network is, which the command line knows without numpy.
+    import numpy as np
+    import numpy.typing as npt
 
 BITS = 24
 """float32 holds every integer of 24 bits exactly."""
@@ -55,6 +58,8 @@ class Grid:
         Raises InputError for values that are not finite or out of range: the weights are not those of a network whose
         features lie in it.
         """
+        import numpy as np
+
         self._check_range(features)
         snapped = np.rint(features.astype(np.float64) * 2.0**self.fraction_bits) * self.step
         self._check_range(snapped)  # again: what is just below `high` is rounded up
@@ -65,6 +70,8 @@ class Grid:
 
         Raises InputError for values out of range, ValueError for values off the grid.
         """
+        import numpy as np
+
         self._check_range(features)
         whole = features.astype(np.float64) * 2.0**self.fraction_bits
         if not np.array_equal(whole, np.rint(whole)):

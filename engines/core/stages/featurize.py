@@ -1,13 +1,14 @@
-"""Featurize one shard: read, decode, run the network, write features and rejects."""
+"""Featurize one shard, or a piece of it: read, decode, run the network, write features and rejects."""
 
 from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.core.errors import FruitsError, StageError
 from engines.core.index.catalog import Shard, read_shard_entries
@@ -37,7 +38,8 @@ class ShardTask:
 
     `arithmetic`: see `networks.canary`. `limits`: what one photo may take. `isolated`: each photo is taken in a process
     of its own. `quarantine`: a photo that ends that process is a reject; without, it fails the shard. `again`: there
-    may be files of the shard already, which are to be replaced.
+    may be files of the shard already, which are to be replaced. `piece`: the first photo and the one behind the last,
+    of a task that computes these alone and writes nothing.
     """
 
     source: str
@@ -49,6 +51,29 @@ class ShardTask:
     isolated: bool = False
     quarantine: bool = True
     again: bool = False
+    piece: tuple[int, int] | None = None
+
+    @property
+    def photos(self) -> int:
+        """How many photos it computes."""
+        return self.shard.count if self.piece is None else self.piece[1] - self.piece[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPiece:
+    """What became of photos of a shard, from its photo number `first` on; see `write_pieces`.
+
+    `features`: float32[len(kept), d], on the network's grid. `rejects`: path, label, reason, detail. `digests`: of each
+    photo, see `digest_of`. `deviating_canary`, `peak_memory`: see ShardReport.
+    """
+
+    first: int
+    kept: list[Entry]
+    features: npt.NDArray[np.float32]
+    rejects: list[tuple[str, str, str, str]]
+    digests: list[bytes]
+    deviating_canary: str
+    peak_memory: int
 
 
 def isolated(task: ShardTask) -> ShardTask:
@@ -56,17 +81,47 @@ def isolated(task: ShardTask) -> ShardTask:
     return replace(task, isolated=True)
 
 
-def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
+def featurize_shard(task: ShardTask, model: Model) -> ShardReport | ShardPiece:
     """Write the features and the rejects of one shard; every image ends in exactly one of them.
 
-    A second attempt writes the same bytes to the same places. Raises StorageError or TransientError for what could not
-    be read: that is never a reject; InputError when this CPU computes other bits than the model's canary, unless the
-    task tolerates it: then the file says so. A photo that crashes or never returns ends this process; where the task is
-    isolated, it is a reject, or without quarantine a StageError that names all of them.
+    A piece returns them, for `write_pieces` to write when all pieces of the shard are there. A second attempt writes
+    the same bytes to the same places. Raises StorageError or TransientError for what could not be read: that is never a
+    reject; InputError when this CPU computes other bits than the model's canary, unless the task tolerates it: then the
+    file says so. A photo that crashes or never returns ends this process; where the task is isolated, it is a reject,
+    or without quarantine a StageError that names all of them.
     """
+    computed = _compute(task, model)
+    return write_pieces(task, [computed]) if task.piece is None else computed
+
+
+def write_pieces(task: ShardTask, pieces: Sequence[ShardPiece]) -> ShardReport:
+    """Write the shard of a task from all its pieces, in any order: the bytes are those of the shard in one piece."""
+    pieces = sorted(pieces, key=lambda piece: piece.first)
+    rejects = [reject for piece in pieces for reject in piece.rejects]
+    if not task.quarantine:
+        _check_harmless(rejects)
+    if task.again:
+        remove_rejects(task.output, task.fingerprint, task.shard)
+    report = write_shard(
+        task.output,
+        task.fingerprint,
+        task.shard,
+        kept=[entry for piece in pieces for entry in piece.kept],
+        features=pieces[0].features if len(pieces) == 1 else np.concatenate([piece.features for piece in pieces]),
+        rejects=rejects,
+        photos=photos_digest([digest for piece in pieces for digest in piece.digests]),
+        limits=task.limits,
+        deviating_canary=pieces[0].deviating_canary,
+    )
+    return replace(report, peak_memory=max(piece.peak_memory for piece in pieces))
+
+
+def _compute(task: ShardTask, model: Model) -> ShardPiece:
+    """What becomes of each photo of the task."""
     network = model.network
     deviating = deviating_canary(model, task.arithmetic)
-    entries = read_shard_entries(task.output, task.shard)
+    first, end = task.piece or (0, task.shard.count)
+    entries = read_shard_entries(task.output, task.shard)[first:end]
     kept: list[Entry] = []
     rows = np.empty((len(entries), network.features), np.float32)
     rejects: list[tuple[str, str, str, str]] = []
@@ -87,22 +142,7 @@ def featurize_shard(task: ShardTask, model: Model) -> ShardReport:
             except Exception as error:
                 raise StageError(f"{entry.path}: {type(error).__name__}: {error}") from error
             kept.append(entry)
-    if not task.quarantine:
-        _check_harmless(rejects)
-    if task.again:
-        remove_rejects(task.output, task.fingerprint, task.shard)
-    report = write_shard(
-        task.output,
-        task.fingerprint,
-        task.shard,
-        kept=kept,
-        features=network.grid.snap(rows[: len(kept)]),
-        rejects=rejects,
-        photos=photos_digest(digests),
-        limits=task.limits,
-        deviating_canary=deviating,
-    )
-    return replace(report, peak_memory=peak_memory())
+    return ShardPiece(first, kept, network.grid.snap(rows[: len(kept)]), rejects, digests, deviating, peak_memory())
 
 
 def read_contents(source: Source, entries: list[Entry]) -> Iterator[bytes | RejectedImageError]:

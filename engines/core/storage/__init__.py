@@ -16,7 +16,6 @@ from engines.core.errors import FruitsError
 from engines.core.storage.base import DANGLING_LINK, SPECIAL_FILE, UNREADABLE, Storage, StoredObject
 from engines.core.storage.folder import FolderStorage
 from engines.core.storage.locations import is_folder, key_of, normalize_location
-from engines.core.storage.objects import open_object_storage
 
 __all__ = [
     "DANGLING_LINK",
@@ -49,7 +48,12 @@ def open_storage(location: str) -> Storage:
 @functools.lru_cache(maxsize=64)
 def _opened(location: str) -> Storage:
     location = normalize_location(location)
-    return FolderStorage(location) if is_folder(location) else open_object_storage(location)
+    if is_folder(location):
+        return FolderStorage(location)
+    # Here, as a folder needs nothing of what knows HTTP, TLS and XML.
+    from engines.core.storage.objects import open_object_storage
+
+    return open_object_storage(location)
 
 
 def read_ahead(read: Callable[[T], U], items: list[T], window: int) -> Iterator[U | FruitsError]:

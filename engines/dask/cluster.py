@@ -1,0 +1,168 @@
+"""The process of a local Dask cluster: `python -P -m engines.dask.cluster WORKERS`, see `engines.dask.launch`.
+
+Where forks are safe, its workers are forked from a server that has imported what they need once and started nothing,
+while this process still imports what a scheduler needs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import sys
+import tempfile
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+import dask
+
+from engines.core.scratch import PROCESSES, scratch_folder
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+    from distributed.security import Security
+
+_STOP_SECONDS = 30
+
+_FORKS = sys.platform == "linux"
+"""Elsewhere libraries start threads when they are imported, which a fork does not survive."""
+
+_PRELOAD = ["engines.dask.preload"]
+
+_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""What Dask sets for its workers (`distributed.nanny.pre-spawn-environ`), which a fork takes from the server."""
+
+_SETTINGS = {
+    # Never `fork`: that of a process with threads may hang.
+    "distributed.worker.multiprocessing-method": "forkserver" if _FORKS else "spawn",
+    # A worker that takes long to start again must not be given up without a word, which is what 15 s came to.
+    "distributed.deploy.lost-worker-timeout": "1 hour",
+    # The engine tries again by itself: it gives the task precautions for that.
+    "distributed.scheduler.allowed-failures": 0,
+    # Looks at the stack of each worker a hundred times a second, for a page that nobody opens.
+    "distributed.worker.profile.enabled": False,
+}
+
+
+class _JsonLines(logging.Handler):
+    def __init__(self, target: IO[str]) -> None:
+        super().__init__()
+        self._target = target
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # The first line: what follows is a traceback or a list of keys, of use to developers of the library.
+        message = record.getMessage().partition("\n")[0]
+        if record.exc_info and record.exc_info[1] is not None:
+            message = f"{message} ({_root_cause(record.exc_info[1])})"
+        print(json.dumps([record.name, record.levelno, message]), file=self._target, flush=True)
+
+
+def _cluster(workers: int, security: Security) -> LocalCluster:
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=security,
+        dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another cluster has it
+        preload=["engines.dask.worker"],
+    )
+
+
+def _root_cause(error: BaseException) -> str:
+    """What an error was raised for in the first place, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _start_forkserver() -> None:
+    """Start the server of processes that workers are forked from, with what Dask has it set in their environment."""
+    asked = dask.config.get("distributed.nanny.pre-spawn-environ", {})
+    os.environ.update({name: str(value) for name, value in {**_ENVIRONMENT, **asked}.items()})
+    multiprocessing.set_forkserver_preload(_PRELOAD)
+    multiprocessing.forkserver.ensure_running()
+
+
+def _keep_preload() -> None:
+    """Have a server that has to be started again import what the first one did.
+
+    Dask sets a list of its own when it first makes a process, with pandas in it.
+    """
+    from distributed.utils import get_mp_context
+
+    get_mp_context()
+    multiprocessing.set_forkserver_preload(_PRELOAD)
+
+
+def _end_with_input(serving: threading.Event, ended: threading.Event) -> None:
+    """Say when standard input ends. A cluster that does not serve yet, or does not close, is ended."""
+    while os.read(0, 4096):
+        pass
+    ended.set()
+    if serving.is_set():
+        time.sleep(_STOP_SECONDS)
+    os._exit(1)  # workers end with this process
+
+
+def main(workers: int) -> None:
+    """Serve a cluster until standard input ends."""
+    serving, ended = threading.Event(), threading.Event()
+    threading.Thread(target=_end_with_input, args=(serving, ended), name="end-with-input", daemon=True).start()
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else is printed is for the log
+    if _FORKS:
+        _start_forkserver()
+    # It takes half a second, in which the server does the same.
+    from distributed.security import Security
+
+    logger = logging.getLogger("distributed")
+    logger.handlers[:] = [_JsonLines(sys.stderr)]
+    logger.setLevel(logging.WARNING)
+    logging.getLogger("distributed.nanny").setLevel(logging.INFO)  # how a worker ended
+    logger.propagate = False
+    dask.config.set(_SETTINGS)
+    if _FORKS:
+        _keep_preload()
+    parent = dask.config.get("temporary-directory") or tempfile.gettempdir()
+    with scratch_folder(PROCESSES, parent) as scratch, dask.config.set({"temporary-directory": scratch}):
+        _serve(workers, Security.temporary(), answer, serving, ended)
+    os._exit(0)  # nothing is left to do, and taking all modules apart is not worth the wait
+
+
+def _serve(
+    workers: int, security: Security, answer: IO[str], serving: threading.Event, ended: threading.Event
+) -> None:
+    try:
+        cluster = _cluster(workers, security)
+    except Exception as error:
+        # Whatever it is, a person is told its cause, in one line.
+        answer.write(json.dumps({"error": _root_cause(error)}) + "\n")
+        answer.flush()
+        raise
+    serving.set()
+    with cluster:
+        connection: dict[str, Any] = {
+            "address": cluster.scheduler_address,
+            "certificate": security.tls_client_cert,
+            "key": security.tls_client_key,
+        }
+        answer.write(json.dumps(connection) + "\n")
+        answer.flush()
+        ended.wait()
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
