@@ -9,11 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -27,7 +30,10 @@ _SERVER = """
 import logging, sys
 from moto.server import ThreadedMotoServer
 
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
+requests = logging.getLogger("werkzeug")
+requests.setLevel(logging.INFO)
+requests.addHandler(logging.FileHandler(sys.argv[1]))
+requests.propagate = False
 server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
@@ -40,6 +46,7 @@ class Aws:
     """A running server: its address, and what tests do with it besides what they test."""
 
     endpoint: str
+    log: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def client(self, service: str = "s3") -> Any:
@@ -53,6 +60,11 @@ class Aws:
         name = f"bucket-{next(self._numbers)}"
         self.client().create_bucket(Bucket=name)
         return name
+
+    def requests(self, bucket: str) -> list[tuple[str, str]]:
+        """Method and key of every request that asked for something in a bucket; the key of a listing is empty."""
+        found = re.findall(rf'"([A-Z]+) /{bucket}(?:/([^ ?]*))?(?:\?[^ ]*)? HTTP', self.log.read_text())
+        return [(method, unquote(key)) for method, key in found]
 
     def put(self, bucket: str, objects: dict[str, bytes]) -> None:
         """Put objects by key."""
@@ -74,11 +86,12 @@ class Aws:
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[Aws]:
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     """The server, with the AWS_* variables of this process set to it until the session ends."""
     pytest.importorskip("moto", reason="moto[server] is not installed")
+    log = tmp_path_factory.mktemp("s3") / "requests.log"
     with subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
+        [sys.executable, "-c", _SERVER, log],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -95,7 +108,7 @@ def aws() -> Iterator[Aws]:
             patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
             for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL_S3"):
                 patch.delenv(name, raising=False)
-            yield Aws(endpoint)
+            yield Aws(endpoint, log)
         process.stdin.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,15 +41,6 @@ def test_the_engines_package_loads_nothing_heavy() -> None:
     loaded = loaded_by("import engines")
     assert "engines" in loaded
     assert not loaded & HEAVY
-
-
-def test_importing_the_engines_package_takes_less_than_half_a_second() -> None:
-    durations = []
-    for _ in range(3):  # the best of three: other programs may be running
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import engines"], check=True)
-        durations.append(time.perf_counter() - start)
-    assert min(durations) < 0.5
 
 
 @pytest.mark.parametrize(
