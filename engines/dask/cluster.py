@@ -145,9 +145,7 @@ def main(workers: int) -> None:
     os._exit(0)  # nothing is left to do, and taking all modules apart is not worth the wait
 
 
-def _serve(
-    workers: int, security: Security, answer: IO[str], serving: threading.Event, ended: threading.Event
-) -> None:
+def _serve(workers: int, security: Security, answer: IO[str], serving: threading.Event, ended: threading.Event) -> None:
     try:
         cluster = _cluster(workers, security)
     except Exception as error:
