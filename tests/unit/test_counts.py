@@ -86,7 +86,6 @@ def test_a_photo_on_s3_is_one_request(few: Path, tmp_path: Path, aws: Aws, bucke
     photos = {f"photos/{path.relative_to(few)}": path.read_bytes() for path in sorted(few.glob("*/*.jpg"))}
     aws.put(bucket, photos)
     before = len(aws.requests(bucket))
-    assert before == IMAGES
     source = f"s3://{bucket}/photos"
     run_chain(SequentialEngine(), source, tmp_path, random_model, components=4, shard_size=SHARD_SIZE)  # type: ignore[arg-type]
     requests = Counter(aws.requests(bucket)[before:])
