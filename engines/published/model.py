@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.core.errors import FruitsError, InputError
+from engines.core.index.labelling import Labelling
 from engines.core.index.selection import Selection
 from engines.core.networks.canary import deviating_canary
 from engines.core.networks.features import features_of
@@ -27,6 +28,9 @@ _READ_AHEAD = 32
 _BATCH = 64
 """Photos that are projected together: a projection of one takes as long as that of some tens."""
 
+_LABELLING = ("labels", "label_depth", "label_regex", "label_column")
+"""Parameters of a run that say how its photos got their labels; records of before have none of them."""
+
 Float32 = npt.NDArray[np.float32]
 
 
@@ -34,7 +38,8 @@ Float32 = npt.NDArray[np.float32]
 class Transformed:
     """A photo's k numbers, `values`: float32[k], or why there are none: `reason` and `detail` as in the rejects.
 
-    `path` is the photo's full URI or absolute path; `label` the folder it lies in below the place that was asked for.
+    `path` is the photo's full URI or absolute path; `label` what the run's rule says below the place that was asked for
+    (the folder a photo lies in, unless the run was told otherwise), "" where nothing is known.
     """
 
     path: str
@@ -74,7 +79,10 @@ class FittedModel:
             exclude=of_the_run.get("exclude") or (),
             hidden=of_the_run.get("hidden", False),
         )
-        found = [photo for place in places for photo in find_photos(os.fspath(place), selection)]
+        labelling = Labelling(
+            **{name: of_the_run[name] for name in _LABELLING if of_the_run.get(name) is not None},
+        )
+        found = [photo for place in places for photo in find_photos(os.fspath(place), selection, labelling)]
         batch: list[tuple[Photo, Float32 | RejectedImageError]] = []
         for pair in zip(found, self._features(found, threads or os.cpu_count() or 1), strict=True):
             batch.append(pair)

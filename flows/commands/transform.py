@@ -23,9 +23,10 @@ def register(app: typer.Typer) -> None:
 def transform(settings: TransformSettings) -> None:
     """Turn new photos into the numbers that a run would have given them, with the network and the PCA of OUTPUT.
 
-    A line a photo on standard output: JSON with path, label (the folder below the one that was named) and pcaFeatures;
-    or a table: --file photos.parquet. What is no photo is a row with its reason. Exit code 0, unless every photo was
-    rejected (1). Needs no TensorFlow, no engine, and no Prefect: pip install fruit-features[use].
+    A line a photo on standard output: JSON with path, label and pcaFeatures; or a table: --file photos.parquet. What is
+    no photo is a row with its reason. Exit code 0, unless every photo was rejected (1). Labels are by the rule of the
+    run, below the folder that is named: a folder, a regular expression, or metadata beside the photos; empty where
+    nothing is known. Needs no TensorFlow, no engine, and no Prefect: pip install fruit-features[use].
 
     In Python: `engines.published.load_model(OUTPUT).transform([PHOTO, ...])`.
     """

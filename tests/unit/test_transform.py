@@ -93,6 +93,29 @@ def test_the_glob_is_that_of_the_run_or_another(published: Path, source: Path) -
     assert len(names) == GOOD + BAD + 1
 
 
+def test_labels_are_by_the_rule_of_the_run(published: Path, rows: dict, tmp_path: Path) -> None:
+    photo = Path(next(iter(rows)))
+    for name in ("Ripe/Plum/red_1.jpg", "Ripe/Fig/blue_2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(photo, tmp_path / name)
+    model = load_model(published)
+
+    def labels(place: Path, **rule: object) -> list[str]:
+        record = dataclasses.replace(model.record, parameters={**model.record.parameters, **rule})
+        return [row.label for row in dataclasses.replace(model, record=record).transform(place)]
+
+    by_name = {"labels": "regex", "label_regex": r"(?P<label>[a-z]+)_\d"}
+    by_metadata = {"labels": "metadata", "label_column": "kind", "metadata": "/gone/labels.csv"}
+    assert labels(tmp_path, label_depth=1) == ["Ripe", "Ripe"]
+    assert labels(tmp_path, label_depth=-1) == ["Fig", "Plum"]
+    assert labels(tmp_path, **by_name) == ["blue", "red"]
+    assert labels(tmp_path / "Ripe/Plum/red_1.jpg", **by_name) == ["red"]
+    assert labels(tmp_path, **by_metadata) == ["", ""]
+    (tmp_path / "Ripe" / "metadata.csv").write_text("file_name,kind\nPlum/red_1.jpg,damson\n")
+    assert labels(tmp_path, **by_metadata) == ["", "damson"]
+    assert labels(tmp_path / "Ripe/Plum/red_1.jpg", **by_metadata) == [""]
+
+
 def test_a_photo_of_any_name_may_be_named(published: Path, rows: dict, tmp_path: Path) -> None:
     path, values = next(iter(rows.items()))
     other = tmp_path / "straße #1?.bin"

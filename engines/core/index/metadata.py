@@ -106,6 +106,11 @@ def read_metadata(
     return Metadata(_together(parts, [name for _, name, _ in files]), rows, bytearray(len(origins)))
 
 
+def has_metadata(source: Source, aside: Callable[[str], bool]) -> bool:
+    """Whether `read_metadata` finds files in the source."""
+    return bool(_beside_photos(source, aside))
+
+
 def check_metadata_file(location: str) -> str:
     """The normalized location of a metadata file. Raises InputError for one of another kind, or that is not there."""
     location = normalize_location(location)
