@@ -39,8 +39,8 @@ def find_photos(place: str, selection: Selection, labelling: Labelling) -> Itera
     # What else a run keeps of its photos is not asked of new ones, and its own metadata are of its own photos.
     rule = replace(labelling, metadata=None, keep_columns=(), split_depth=None, split_column=None)
     if single := _single(location):
-        label = _without_label if rule.labels == "metadata" else Labeller(single.source, rule, selection)
-        yield replace(single, entry=label(single.entry))
+        known = rule.labels != "metadata"
+        yield replace(single, entry=Labeller(single.source, rule, selection)(single.entry)) if known else single
         return
     source = open_source(location)
     source.check()

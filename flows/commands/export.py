@@ -21,8 +21,9 @@ def export(settings: ExportSettings) -> None:
     """Write the results of OUTPUT into the new folder DIR, in another format.
 
     huggingface: a dataset with its card, vectors of fixed length. npy: a matrix, and its rows as parquet. lance: a
-    Lance dataset. usearch: an index for approximate search, and its rows. embedding-atlas: with x, y and the exact
-    nearest neighbours. csv: one table, a column per component.
+    Lance dataset. usearch: an index for approximate search, and its rows. embedding-atlas: with the exact nearest
+    neighbours, and x, y on the map of `fruits check`, or the first two components where there was none. csv: one table,
+    a column per component.
 
     The results themselves are parquet, which DuckDB, pandas, Polars and Spark read as they are.
     """

@@ -33,6 +33,9 @@ def serve(settings: ServeSettings) -> None:
     The vote of the nearest published photos, these photos, and where the new one lies among them; on a phone as well.
     The same as JSON: POST /api/similar and /api/transform with a form's file `photo`, described in /openapi.json.
 
+    What is published while it runs is served within seconds; answers name their version, and so does /healthz. What is
+    published and cannot be read is said on standard error, and what was served before is kept.
+
     Browsers open a camera on this machine, and over https; from another device, the page takes photos with the
     device's own camera app. Photos that are sent are kept nowhere.
     """
@@ -43,7 +46,6 @@ def serve(settings: ServeSettings) -> None:
     import uvicorn
 
     from flows.serving.app import SETTINGS, ServeOptions, create_app
-    from flows.serving.collection import Published
 
     local = settings.host in _LOOPBACK
     options = ServeOptions(
@@ -56,17 +58,17 @@ def serve(settings: ServeSettings) -> None:
         threads=settings.threads or os.cpu_count() or 1,
     )
     # In this process too where others serve: what cannot be served shows here, at once.
-    published = Published.open(options.output, options.arithmetic, options.max_upload)
+    current = options.open()
     port = _free_port(settings.host, settings.port)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    sys.stderr.write(f"{len(published):,} photos at http://{shown}:{port}  (Ctrl-C stops)\n")
+    sys.stderr.write(f"{len(current.published):,} photos at http://{shown}:{port}  (Ctrl-C stops)\n")
     # proxy_headers: a client says by them who it is, and would have a new rate limit with each name.
     listen = functools.partial(uvicorn.run, host=settings.host, port=port, log_level="warning", proxy_headers=False)
     if settings.workers == 1:
-        listen(create_app(published, options))
+        listen(create_app(current, options))
         return
     os.environ[SETTINGS] = json.dumps(asdict(options))
-    del published
+    del current
     listen("flows.serving.app:app_from_environment", factory=True, workers=settings.workers)
 
 

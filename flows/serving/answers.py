@@ -13,11 +13,18 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Version = Annotated[str, Field(description="What is served; another one after each publication.")]
+
+
 class Health(Answer):
     """The server has its model and rows, and answers."""
 
     status: Literal["ok"] = "ok"
     photos: int
+    version: Version
+    outdated: Annotated[
+        bool, Field(description="Something newer was published that cannot be loaded; the server's log says why.")
+    ]
 
 
 class Fault(Answer):
@@ -36,6 +43,7 @@ class Refusal(Answer):
 class Collection(Answer):
     """What is served: the published photos, the model, and what a client may send."""
 
+    version: Version
     photos: int
     labels: int
     components: int
@@ -72,6 +80,7 @@ class Place(Answer):
 class SimilarPhotos(Answer):
     """The published photos nearest to the one that was sent; `vote` is null where none of them has a label."""
 
+    version: Version
     vote: VoteOfLabels | None
     neighbours: list[NeighbourPhoto]
     place: Place
@@ -80,6 +89,7 @@ class SimilarPhotos(Answer):
 class Features(Answer):
     """The photo's numbers, as a run would have given them: the same bits, read as float32."""
 
+    version: Version
     pcaFeatures: list[float]
 
 
@@ -89,6 +99,7 @@ class PhotoMap(Answer):
     `kind` says how the map was made.
     """
 
+    version: Version
     kind: str
     labels: list[str]
     x: list[float]

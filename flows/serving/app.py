@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.serving.answers import Collection, Features, Health, PhotoMap, Refusal, SimilarPhotos
 from flows.serving.collection import PLACEHOLDER, Published
+from flows.serving.current import Current
 from flows.serving.limits import LimitedUploads, Limits
 from flows.serving.refusals import answer_errors
 
@@ -45,7 +46,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What to serve, and to whom. `max_upload`, `rate`, `seconds`: see `limits.Limits`."""
+    """What to serve, and to whom. `max_upload`, `rate`, `seconds`: see `limits.Limits`.
+
+    `look_seconds`: how often it is looked for a newer publication.
+    """
 
     output: str
     arithmetic: str = "exact"
@@ -54,22 +58,29 @@ class ServeOptions:
     seconds: float = 60.0
     hosts: tuple[str, ...] = ("*",)
     threads: int = 1
+    look_seconds: float = 5.0
+
+    def open(self) -> Current:
+        """What is published. Raises InputError as `engines.published.load_model` does."""
+        return Current(self.output, lambda: Published.open(self.output, self.arithmetic, self.max_upload))
 
 
 def app_from_environment() -> FastAPI:
     """The app of a worker process, which finds its options in the variable SETTINGS."""
     plain = json.loads(os.environ[SETTINGS])
     options = ServeOptions(**{**plain, "hosts": tuple(plain["hosts"])})
-    return create_app(Published.open(options.output, options.arithmetic, options.max_upload), options)
+    return create_app(options.open(), options)
 
 
-def create_app(published: Published, options: ServeOptions) -> FastAPI:
-    """The app that serves `published`."""
+def create_app(current: Current, options: ServeOptions) -> FastAPI:
+    """The app that serves what is `current`, and looks for newer publications."""
     pool = _Pool(options.threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(current.watch(options.look_seconds))
         yield
+        watch.cancel()
         pool.close()
 
     app = FastAPI(
@@ -84,14 +95,12 @@ def create_app(published: Published, options: ServeOptions) -> FastAPI:
     app.add_middleware(LimitedUploads, limits=Limits(options.max_upload, options.rate, options.seconds))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts))
     app.add_middleware(_WithHeaders)
-    _add_routes(app, published, options, pool)
+    _add_routes(app, current, options, pool)
     app.mount("/static", StaticFiles(directory=_STATIC))
     return app
 
 
-def _add_routes(app: FastAPI, published: Published, options: ServeOptions, pool: _Pool) -> None:
-    photo_map = published.plane.points()
-
+def _add_routes(app: FastAPI, current: Current, options: ServeOptions, pool: _Pool) -> None:
     async def content_of(photo: UploadFile) -> bytes:
         kind = (photo.content_type or "").partition(";")[0].strip().lower()
         if not (kind.startswith("image/") or kind in ("", "application/octet-stream")):
@@ -106,18 +115,19 @@ def _add_routes(app: FastAPI, published: Published, options: ServeOptions, pool:
 
     @app.get("/healthz", tags=["server"])
     def healthz() -> Health:
-        """Whether the server answers."""
-        return Health(photos=len(published))
+        """Whether the server answers, and with what."""
+        published = current.published
+        return Health(photos=len(published), version=published.version, outdated=current.outdated)
 
     @app.get("/api/collection", tags=["collection"])
     def collection() -> Collection:
         """What is served."""
-        return published.describe()
+        return current.published.describe()
 
     @app.get("/api/map", tags=["collection"])
     def the_map() -> PhotoMap:
         """Where the published photos lie."""
-        return photo_map
+        return current.published.points()
 
     @app.get(
         "/api/photos/{row}",
@@ -125,28 +135,33 @@ def _add_routes(app: FastAPI, published: Published, options: ServeOptions, pool:
         response_class=Response,
         responses={200: {"content": {"image/jpeg": {}, "image/svg+xml": {}}}, **_refusals(404, 422)},
     )
-    def photo(row: Annotated[int, Path(ge=0)]) -> Response:
+    def photo(row: Annotated[int, Path(ge=0)], version: _Version = None) -> Response:
         """A small picture of a published photo; a placeholder where it cannot be read any more."""
+        published = current.published if version is None else current.of_version(version)
+        if published is None:
+            raise HTTPException(404, "other photos were published since")
         if row >= len(published):
             raise HTTPException(404, f"there is no row {row}")
         content, kind = published.picture(row)
-        kept = "no-store" if (content, kind) == PLACEHOLDER else "max-age=3600"
+        lasting = version is not None and (content, kind) != PLACEHOLDER
+        kept = "max-age=3600" if lasting else "no-store"
         return Response(content, media_type=kind, headers={"Cache-Control": kept})
 
     @app.post("/api/similar", tags=["photos"], responses=_UPLOADS)
     async def similar(photo: _Photo, k: Annotated[int, Query(ge=1, le=100)] = 5) -> SimilarPhotos:
         """The published photos nearest to this one, the vote of their labels, and where it lies on the map."""
         content = await content_of(photo)
-        return await pool.run(lambda: published.similar(content, k))
+        return await pool.run(lambda: current.published.similar(content, k))
 
     @app.post("/api/transform", tags=["photos"], responses=_UPLOADS)
     async def transform(photo: _Photo) -> Features:
         """The numbers of this photo."""
         content = await content_of(photo)
-        return await pool.run(lambda: published.features(content))
+        return await pool.run(lambda: current.published.features(content))
 
 
 _Photo = Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF or PPM.")]
+_Version = Annotated[str | None, Query(description="That of the answer which names the row; by default the newest.")]
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
+import json
 import logging
 from pathlib import Path
 
@@ -13,12 +15,13 @@ from PIL import Image
 
 from engines.core.errors import FruitsError
 from engines.core.networks.images import decode
+from engines.core.quality.figures import latest_quality
 from engines.core.rejects import RejectedImageError
 from engines.core.sources import Entry, open_source
 from engines.published import FittedModel, load_model
 from engines.published.rows import read_rows, similar
 from engines.published.writers import numbers
-from flows.serving.answers import Collection, Features, NeighbourPhoto, SimilarPhotos, VoteOfLabels
+from flows.serving.answers import Collection, Features, NeighbourPhoto, PhotoMap, SimilarPhotos, VoteOfLabels
 from flows.serving.map import open_plane
 
 _LOGGER = logging.getLogger("fruits.serve")
@@ -43,7 +46,13 @@ class Published:
         self._source = open_source(model.record.source)
         self._max_upload = max_upload
         self._picture = functools.lru_cache(_PICTURES_KEPT)(self._read_picture)
-        self.plane = open_plane(model.output, model.record, self._rows)
+        quality = latest_quality(model.output, model.record)
+        self._plane = open_plane(model.output, quality, self._rows)
+        parts = [part.sha256 for part in model.record.parts]
+        facts = [model.record.model.fingerprint, model.record.pca, parts, quality and quality.check]
+        self.version = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        """Another one whenever rows, model or map are others."""
+        self._points = self._plane.points(self.version)
 
     @classmethod
     def open(cls, output: str, arithmetic: str, max_upload: int) -> Published:
@@ -57,6 +66,7 @@ class Published:
         """What is served."""
         record = self._model.record
         return Collection(
+            version=self.version,
             photos=len(self),
             labels=record.counts.labels,
             components=record.components,
@@ -68,7 +78,11 @@ class Published:
 
     def features(self, content: bytes) -> Features:
         """The numbers of a photo. Raises RejectedImageError."""
-        return Features(pcaFeatures=numbers(self._model.vector(content)))
+        return Features(version=self.version, pcaFeatures=numbers(self._model.vector(content)))
+
+    def points(self) -> PhotoMap:
+        """Where the photos lie."""
+        return self._points
 
     def similar(self, content: bytes, k: int) -> SimilarPhotos:
         """The `k` published photos nearest to a photo. Raises RejectedImageError."""
@@ -80,12 +94,13 @@ class Published:
                 name=self._source.key(each.path),
                 label=each.label,
                 distance=round(each.distance, 4),
-                photo=f"/api/photos/{each.row}",
+                photo=f"/api/photos/{each.row}?version={self.version}",
             )
             for each in found.neighbours
         ]
         vote = None if found.vote is None else VoteOfLabels(label=found.vote.label, share=found.vote.share)
-        return SimilarPhotos(vote=vote, neighbours=neighbours, place=self.plane.place(vector))
+        place = self._plane.place(vector)
+        return SimilarPhotos(version=self.version, vote=vote, neighbours=neighbours, place=place)
 
     def picture(self, row: int) -> Picture:
         """A small picture of the photo of a row; PLACEHOLDER where it cannot be read any more."""

@@ -7,18 +7,13 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from engines.core.neighbours import nearest
-from engines.core.output import RunRecord, check_folder, layout_key
-from engines.core.proof.reading import read_table
-from engines.core.quality.figures import latest_quality
-from engines.core.storage import open_storage
+from engines.core.quality.figures import Quality
+from engines.published.neighbour_map import NeighbourMap, read_map
 from engines.published.rows import PublishedRows
 from flows.serving.answers import PhotoMap, Place
 
 _POINTS = 4000
-_PLACED_BY = 4
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -32,12 +27,13 @@ class Plane(ABC):
     def __init__(self, rows: PublishedRows, chosen: npt.NDArray[np.int64], x: Float64, y: Float64) -> None:
         self.rows, self.chosen, self.x, self.y = rows, chosen, x, y
 
-    def points(self) -> PhotoMap:
-        """The photos with their labels."""
+    def points(self, version: str) -> PhotoMap:
+        """The photos with their labels; `version` is that of what is served."""
         names = self.rows.labels.take(pa.array(self.chosen)).to_pylist()
         labels = sorted(set(names))
         number = {label: position for position, label in enumerate(labels)}
         return PhotoMap(
+            version=version,
             kind=self.kind,
             labels=labels,
             x=self.x.round(4).tolist(),
@@ -71,31 +67,21 @@ class CheckedMap(Plane):
 
     kind = "neighbours stay neighbours (t-SNE)"
 
-    def __init__(self, rows: PublishedRows, layout: pa.Table) -> None:
-        """`layout`: tables.LAYOUT, of these rows."""
-        found = pc.index_in(layout["path"], value_set=rows.paths).combine_chunks()
-        there = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
-        chosen = found.take(pa.array(there)).to_numpy().astype(np.int64)
-        x, y = (layout[name].to_numpy().astype(np.float64)[there] for name in ("x", "y"))
-        super().__init__(rows, chosen, x, y)
+    def __init__(self, rows: PublishedRows, drawn: NeighbourMap) -> None:
+        super().__init__(rows, drawn.rows, *drawn.plane.T)
+        self._drawn = drawn
 
     def place(self, vector: Float32) -> Place:
-        """See Plane: the mean of the nearest photos' places, by the inverse square of their distance."""
-        found = nearest(vector[np.newaxis], self.rows.values[self.chosen], _PLACED_BY)
-        near, squares = found.rows[0], found.distances[0] ** 2
-        # A photo of the map is its own place.
-        weights = (squares == 0).astype(np.float64) if (squares == 0).any() else squares.min() / squares
-        weights /= weights.sum()
-        x, y = (float((values[near] * weights).sum()) for values in (self.x, self.y))
+        """See Plane."""
+        ((x, y),) = self._drawn.place(vector[np.newaxis]).tolist()
         return Place(x=round(x, 4), y=round(y, 4))
 
 
-def open_plane(output: str, record: RunRecord, rows: PublishedRows) -> Plane:
-    """The map of the newest check of what is published, or the first two components where it was not checked."""
-    quality = latest_quality(output, record)
+def open_plane(output: str, quality: Quality | None, rows: PublishedRows) -> Plane:
+    """The map of this check of what is published at `output`, or the first two components where there is none."""
     if quality is None:
         return FirstTwo(rows)
-    return CheckedMap(rows, read_table(open_storage(output), layout_key(check_folder(quality.check))))
+    return CheckedMap(rows, read_map(output, quality.check, rows))
 
 
 def _first_two(values: Float32) -> tuple[Float64, Float64]:

@@ -1,8 +1,8 @@
-"""A published run of many photos whose features were made up instead of computed: what comes after the network, at size.
+"""A published run of many photos with made-up features: what comes after the network, at any size.
 
 The photos are links to real ones (to some hundred made-up ones where there are none), so that whatever shows photos has
 some to show. The features of a class lie on a closed curve, as those of a fruit on a turntable do, folded by a random
-layer with ReLU. Catalog, shards, PCA, results and record are written by the chain itself, which finds all features done.
+layer with ReLU. Catalog, shards, PCA, results and record are written by the chain, which finds all features done.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from engines.core.index.catalog import read_shard_entries, write_catalog
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
-from engines.core.output import RunRecord
+from engines.core.output import RECORD, RunRecord, read_record
 from engines.core.sample_photos import class_name
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.shard_files import photos_digest, write_shard
@@ -33,8 +33,10 @@ _HARMONICS = 4
 
 
 def publish_simulated(folder: Path, images: int, classes: int = CLASSES) -> RunRecord:
-    """Photos in `folder/photos`, and their run in `folder/output`. What is there already is not done again."""
+    """Photos in `folder/photos`, and their run in `folder/output`, unless it is there already."""
     source, output = folder / "photos", folder / "output"
+    if (output / RECORD).exists():
+        return read_record(str(output))
     if not source.is_dir():
         link_photos(folder, images, classes)
     model = prepare_model("random", "litert", cache_folder())

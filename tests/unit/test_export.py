@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -15,10 +16,11 @@ import pytest
 
 from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.output import read_record
+from engines.core.output import check_folder, layout_key, read_record
 from engines.published.export import FORMATS, export
 from flows.options.use import EXPORT_FORMATS
 from tests.command_line import GOOD, CommandLine
+from tests.published import check_run
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,18 @@ def test_embedding_atlas_has_places_and_the_exact_neighbours(
     neighbours = table["neighbors"][5].as_py()
     assert neighbours["ids"] == np.argsort(distances, kind="stable")[:10].tolist()
     np.testing.assert_allclose(neighbours["distances"], np.sort(distances)[:10])
+
+
+def test_embedding_atlas_has_the_map_of_a_check_where_there_is_one(published: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(published, tmp_path / "output")
+    check = check_run(output).check
+    export(str(output), "embedding-atlas", str(tmp_path / "out"))
+    table = pq.read_table(tmp_path / "out" / "results.parquet")
+    drawn = pq.read_table(output / layout_key(check_folder(check))).sort_by("path")
+    assert table.schema.metadata[b"map"] == b"neighbours stay neighbours"
+    assert table["path"].to_pylist() == drawn["path"].to_pylist()
+    for name in ("x", "y"):
+        assert table[name].to_numpy().tobytes() == drawn[name].to_numpy().tobytes()
 
 
 def documented(name: str) -> str:

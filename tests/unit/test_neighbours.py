@@ -97,6 +97,20 @@ def test_a_large_offset_does_not_hide_small_distances() -> None:
     np.testing.assert_array_equal(nearest(rows[:50], rows, 5).rows, by_definition(rows[:50], rows, 5))
 
 
+def test_lengths_whose_squares_float32_cannot_hold_are_compared_all_the_same() -> None:
+    random = np.random.default_rng(2)
+    for size in (1e-25, 1e25):
+        rows = (random.normal(size=(300, 8)) * size).astype(np.float32)
+        np.testing.assert_array_equal(nearest(rows[:50], rows, 5).rows, by_definition(rows[:50], rows, 5))
+
+
+def test_what_float32_cannot_tell_apart_float64_does() -> None:
+    """Rows at distances from the first that differ by less than the rounding of a product in float32."""
+    rows = np.ones((200, 64), np.float32)
+    rows[1:, 0] += np.random.default_rng(5).permutation(np.arange(1, 200)).astype(np.float32) * np.float32(2**-20)
+    np.testing.assert_array_equal(nearest(rows[:50], rows, 5).rows, by_definition(rows[:50], rows, 5))
+
+
 def test_the_plurality_of_the_labels_wins_and_the_nearest_of_equals() -> None:
     assert vote(["Plum", "Apple", "Apple"]) == Vote("Apple", 2 / 3)
     assert vote(["Plum", "Apple", "Apple", "Plum"]) == Vote("Plum", 0.5)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from starlette.testclient import TestClient
 from engines.core import tables
 from engines.core.output import read_record
 from engines.published import load_model
+from engines.published.neighbour_map import NeighbourMap
 from engines.published.rows import read_rows, similar
 from flows.serving import limits as limits_module
 from flows.serving.answers import Place
@@ -37,7 +39,7 @@ HERE = "http://127.0.0.1"
 
 def client_of(published: Path, **options: Any) -> TestClient:
     served = ServeOptions(str(published), **{"max_upload": LIMIT, "rate": 100_000, "threads": 2, **options})
-    app = create_app(Published.open(served.output, served.arithmetic, served.max_upload), served)
+    app = create_app(served.open(), served)
     return TestClient(app, base_url=HERE, raise_server_exceptions=False)
 
 
@@ -87,8 +89,13 @@ def test_a_published_photo_lies_on_the_map_where_its_point_is(client: TestClient
 
 
 def test_the_server_says_that_it_is_there_and_what_it_has(client: TestClient) -> None:
-    assert client.get("/healthz").json() == {"status": "ok", "photos": GOOD}
     facts = client.get("/api/collection").json()
+    assert client.get("/healthz").json() == {
+        "status": "ok",
+        "photos": GOOD,
+        "version": facts["version"],
+        "outdated": False,
+    }
     assert (facts["photos"], facts["labels"], facts["max_upload"]) == (GOOD, 6, LIMIT)
 
 
@@ -109,6 +116,44 @@ def test_what_is_no_photo_is_refused_and_said_why(
     client: TestClient, content: bytes, kind: str, status: int, reason: str
 ) -> None:
     assert_refused(send(client, content, kind=kind), status, reason)
+
+
+def test_what_is_published_while_it_serves_is_served(published: Path, photo: bytes, tmp_path: Path) -> None:
+    output = shutil.copytree(published, tmp_path / "output")
+    with client_of(output, look_seconds=0.05) as client:
+        before = send(client, photo).json()
+        picture = before["neighbours"][0]["photo"]
+        parts = [dataclasses.asdict(part) for part in read_record(str(output)).parts]
+        edit_record(output, parts=parts[:-1])
+        until(lambda: client.get("/healthz").json()["version"] != before["version"])
+        after = send(client, photo).json()
+        assert after["version"] == client.get("/api/map").json()["version"] == client.get("/healthz").json()["version"]
+        assert client.get("/healthz").json()["photos"] == GOOD - parts[-1]["rows"]
+        assert client.get(picture).headers["content-type"] == "image/jpeg"  # of the answer before, still
+        assert_refused(client.get("/api/photos/0?version=other"), 404, "not_found", "published since")
+
+
+def test_what_is_published_and_damaged_is_said_and_the_former_kept(
+    published: Path, photo: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = shutil.copytree(published, tmp_path / "output")
+    whole = (output / "run.json").read_bytes()
+    with client_of(output, look_seconds=0.05) as client:
+        before = send(client, photo).json()
+        (output / "run.json").write_bytes(whole[: len(whole) // 2])
+        until(lambda: client.get("/healthz").json()["outdated"])
+        assert send(client, photo).json() == before
+        assert [record.message.count("run.json is") for record in caplog.records] == [1]
+        (output / "run.json").write_bytes(whole)
+        until(lambda: not client.get("/healthz").json()["outdated"])
+        assert send(client, photo).json() == before
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.05)
 
 
 def test_half_a_photo_and_a_wrong_form_are_refused(client: TestClient, photo: bytes) -> None:
@@ -261,13 +306,14 @@ def test_the_command_serves_with_several_workers_and_ends_when_told(fruits: Comm
     try:
         line = process.stderr.readline()
         assert line.startswith(f"{GOOD} photos at http://127.0.0.1:")
-        assert wait_for(line.split()[3], process) == {"status": "ok", "photos": GOOD}
+        health = wait_for(line.split()[3], process)
+        assert (health["status"], health["photos"]) == ("ok", GOOD)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) in (0, -signal.SIGTERM)
         assert "Traceback" not in process.stderr.read()
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()  # its workers end with it
+        process.communicate(timeout=60)
 
 
 def test_what_cannot_be_served_is_said(fruits: CommandLine, published: Path, tmp_path: Path) -> None:
@@ -301,8 +347,8 @@ def test_on_the_map_of_a_check_a_photo_lies_where_its_nearest_do(published: Path
         np.zeros(6, np.float32),
         [[]] * 6,
     ]
-    plane = CheckedMap(rows, pa.table(columns, schema=tables.LAYOUT))
-    assert plane.points().row == some  # a photo that is no longer published is left out
+    plane = CheckedMap(rows, NeighbourMap.of(pa.table(columns, schema=tables.LAYOUT), rows))
+    assert plane.points("v").row == some  # a photo that is no longer published is left out
     assert plane.place(rows.values[20]) == Place(x=3 / 8, y=0)
     between = plane.place((rows.values[20] + rows.values[21]) / 2)
     assert 1 / 8 < between.x < 5 / 8

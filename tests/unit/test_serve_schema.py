@@ -13,7 +13,6 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from flows.serving.app import ServeOptions, create_app
-from flows.serving.collection import Published
 
 EXAMPLES = 10
 PHASES = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
@@ -32,7 +31,7 @@ OPERATIONS = {
 def operations(published: Path) -> Iterator[dict[str, Any]]:
     """By method and path, as the server describes them."""
     options = ServeOptions(str(published), rate=1_000_000)
-    app = create_app(Published.open(options.output, options.arithmetic, options.max_upload), options)
+    app = create_app(options.open(), options)
     found = (result.ok() for result in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations())
     return {f"{operation.method.upper()} {operation.path}": operation for operation in found}
 

@@ -1,14 +1,15 @@
 """Exact k-nearest-neighbour search by Euclidean distance, in blocks of the distance matrix.
 
-A BLAS product finds the candidates: rows whose distance, within the error of that product, may be among the k smallest.
-Their distances are then computed again from the differences, with additions in a fixed order, and these decide; equal
-distances go by the number of the row. So what is found, and every bit of the distances, depends on the vectors alone:
-not on the BLAS, the blocks, the threads or the CPU.
+A BLAS product in float32 finds the candidates: rows whose distance, within the error of that product, may be among the
+k smallest. Their distances are then computed again from the differences, in float64 and with additions in a fixed
+order, and these decide; equal distances go by the number of the row. So what is found, and every bit of the distances,
+depends on the vectors alone: not on the BLAS, the blocks, the threads or the CPU.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,16 @@ Int64 = npt.NDArray[np.int64]
 
 _QUERIES_PER_BLOCK = 512
 _ROWS_PER_BLOCK = 8192
-"""33 MB of distances at a time."""
+"""17 MB of distances at a time."""
 
 _PAIRS_PER_BLOCK = 2**15
 """Candidates whose differences are in memory at once: 34 MB for 128 dimensions."""
 
-_UNIT = 2.0**-52
+_UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
+"""Half of the distance from 1 to the next number."""
+
+_MOST_OF_FLOAT32 = 2.0**120
+"""Squared lengths up to here have sums that float32 can hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +70,7 @@ class NearestSearch:
     def add(self, rows: Float32) -> None:
         """Take in the next rows, float32[n, d]."""
         for start in range(0, len(rows), _ROWS_PER_BLOCK):
-            block = rows[start : start + _ROWS_PER_BLOCK].astype(np.float64)
+            block = rows[start : start + _ROWS_PER_BLOCK]
             norms = _norms(block)
             for first in range(0, len(self._queries), _QUERIES_PER_BLOCK):
                 self._add(block, norms, slice(first, first + _QUERIES_PER_BLOCK))
@@ -76,28 +81,34 @@ class NearestSearch:
         found = int((self._rows >= 0).sum(axis=1).min(initial=self._rows.shape[1]))
         return Nearest(self._rows[:, :found].copy(), np.sqrt(self._squares[:, :found]))
 
-    def _add(self, block: Float64, norms: Float64, part: slice) -> None:
-        queries = self._queries[part].astype(np.float64)
+    def _add(self, block: Float32, norms: Float64, part: slice) -> None:
+        queries = self._queries[part]
         query_norms = _norms(queries)
-        rough = queries @ block.T
-        rough *= -2.0
-        rough += query_norms[:, np.newaxis]
-        rough += norms
+        most = float(norms.max(initial=0.0))
+        kind: Any = np.float32 if max(most, float(query_norms.max(initial=0.0))) < _MOST_OF_FLOAT32 else np.float64
+        # The squared distance, but for the query's own norm: |y|**2 - 2 x y.
+        rough = (queries * kind(-2)) @ block.astype(kind, copy=False).T
+        rough += norms.astype(kind)
         if self._own is not None:
             own = self._own[part] - self._added
             here = np.flatnonzero((own >= 0) & (own < len(block)))
-            rough[here, own[here]] = np.inf
-        # Of a product of d terms: |error| <= (d + 2) u |x| |y|, and the same of both norms; doubled, for the sums.
-        error = 4 * (block.shape[1] + 4) * _UNIT * (query_norms + norms.max(initial=0.0))
+            rough[here, own[here]] = np.nan  # below no bound, and behind all others
+        # Of d + 1 terms, in any order: |error| <= (d + 2) u (2 |x| |y| + |y|**2) <= (d + 2) u (|x|**2 + 2 |y|**2);
+        # doubled, for what is rounded besides.
+        terms = block.shape[1] + 4
+        error = 2 * terms * _UNIT[kind] * (query_norms + 2 * most) + terms * float(np.finfo(kind).tiny)
         k = self._squares.shape[1]
-        bound = self._squares[part, -1]
+        bound = self._squares[part, -1] - query_norms
         if not np.isfinite(bound).all() and k < len(block):
-            bound = np.minimum(bound, np.partition(rough, k - 1, axis=1)[:, k - 1] + error)
-        near_query, near_row = np.nonzero((rough <= (bound + error)[:, np.newaxis]) & np.isfinite(rough))
+            bound = np.fmin(bound, np.partition(rough, k - 1, axis=1)[:, k - 1] + error)
+        # Rounded up where it is not a float32.
+        limit = np.nextafter(np.minimum(bound + error, np.finfo(kind).max / 2).astype(kind), kind(np.inf))
+        near_query, near_row = np.nonzero(rough <= limit[:, np.newaxis])
         squares = np.empty(len(near_query))
         for start in range(0, len(near_query), _PAIRS_PER_BLOCK):
             pairs = slice(start, start + _PAIRS_PER_BLOCK)
-            squares[pairs] = _sums((queries[near_query[pairs]] - block[near_row[pairs]]) ** 2)
+            differences = queries[near_query[pairs]].astype(np.float64) - block[near_row[pairs]]
+            squares[pairs] = _sums(differences**2)
         self._merge(part, near_query, squares, near_row + self._added)
 
     def _merge(self, part: slice, query: Int64, squares: Float64, rows: Int64) -> None:
@@ -113,9 +124,10 @@ class NearestSearch:
         self._squares[part], self._rows[part] = every_square[kept], every_row[kept]
 
 
-def _norms(values: Float64) -> Float64:
-    """The squared length of each row, float64[n]: as rough as the product they are added to."""
-    norms: Float64 = np.einsum("ij,ij->i", values, values)
+def _norms(values: Float32) -> Float64:
+    """The squared length of each row, float64[n]."""
+    wide = values.astype(np.float64)
+    norms: Float64 = np.einsum("ij,ij->i", wide, wide)
     return norms
 
 

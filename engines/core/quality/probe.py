@@ -6,7 +6,11 @@ nothing in `issues.parquet`.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,13 +51,15 @@ def cross_validated(values: Float32, labels: Int64) -> Probe | None:
     if len(np.unique(labels)) < 2:
         return None
     folds = min(FOLDS, int(np.bincount(labels)[np.unique(labels)].max()))
-    right = 0
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class in y has only")
+
+    def right(split: tuple[Int64, Int64]) -> int:
+        train, test = split
+        return _right(values[train], labels[train], values[test], labels[test])
+
+    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
         splits = StratifiedKFold(folds, shuffle=True, random_state=_SEED).split(values, labels)
-        for train, test in splits:
-            right += _right(values[train], labels[train], values[test], labels[test])
-    return Probe(len(labels), folds, right / len(labels))
+        rights = sum(pool.map(right, splits))
+    return Probe(len(labels), folds, rights / len(labels))
 
 
 def trained_on(values: Float32, labels: Int64, other_values: Float32, other_labels: Int64) -> Probe | None:
@@ -61,7 +67,8 @@ def trained_on(values: Float32, labels: Int64, other_values: Float32, other_labe
     known, asked = labels != NO_LABEL, other_labels != NO_LABEL
     if len(np.unique(labels[known])) < 2 or not asked.any():
         return None
-    right = _right(values[known], labels[known], other_values[asked], other_labels[asked])
+    with _one_thread_each():
+        right = _right(values[known], labels[known], other_values[asked], other_labels[asked])
     return Probe(int(asked.sum()), 1, right / int(asked.sum()))
 
 
@@ -70,9 +77,16 @@ def _right(values: Float32, labels: Int64, other_values: Float32, other_labels: 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ITERATIONS, tol=1e-3)).fit(values, labels)
+    return int((fitted.predict(other_values) == other_labels).sum())
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Classifiers have a thread each, whose BLAS starts no others: the same figures with any number of cores."""
     with warnings.catch_warnings(), threadpool_limits(limits=1):
         # Far enough for an accuracy; more steps would change weights, not answers.
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
         warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
-        fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ITERATIONS, tol=1e-3)).fit(values, labels)
-        return int((fitted.predict(other_values) == other_labels).sum())
+        warnings.filterwarnings("ignore", message="The least populated class in y has only")
+        yield

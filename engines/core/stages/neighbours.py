@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,12 @@ from engines.core.storage import open_storage
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+
+_KEPT_BYTES = 128 * 2**20
+"""Of parts that a worker keeps in memory: 260,000 rows of 128. Of more rows, the first so many."""
+
+_kept: dict[tuple[str, str], Float32] = {}
+_keeping = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +54,8 @@ class MomentsOfParts:
 def find_nearest(band: Band, published: Published) -> int:
     """Write the nearest rows of each question of a band (tables.NEAREST); how many questions there are.
 
-    The rows are read part by part, so memory does not grow with them.
+    The rows are read part by part, and only so many kept for the next band (_KEPT_BYTES): memory does not grow with
+    them.
     """
     space = band.space
     asked = [_questions(published, part, space) for part in published.parts[band.start : band.stop]]
@@ -109,9 +117,25 @@ def _chosen(published: Published, part: PartRows, space: Space, chosen: npt.NDAr
         table = read_features(published.output, published.fingerprint, part.shard)
         vectors = standardized(published.pca, tables.to_matrix(table["features"])[chosen])
     else:
-        table = read_table(open_storage(published.output), part.key)
-        vectors = np.ascontiguousarray(tables.to_matrix(table["pcaFeatures"])[chosen, :width])
+        vectors = np.ascontiguousarray(_results(published.output, part.key)[chosen, :width])
     return part.first + np.flatnonzero(chosen), vectors
+
+
+def _results(output: str, key: str) -> Float32:
+    """The values of a part, float32[n, k]. Every band of a worker needs every part, and reading costs as much as
+    comparing: parts are kept while there is room. Their keys name what they hold, so none is ever another one.
+    """
+    place = (output, key)
+    with _keeping:
+        if place in _kept:
+            return _kept[place]
+    values = tables.to_matrix(read_table(open_storage(output), key)["pcaFeatures"])
+    with _keeping:
+        if sum(part.nbytes for part in _kept.values()) + values.nbytes <= _KEPT_BYTES:
+            _kept[place] = values
+        elif _kept and next(iter(_kept))[0] != output:
+            _kept.clear()  # of another output, which this worker is done with
+    return values
 
 
 def _table(published: Published, part: PartRows) -> tuple[list[str], list[str]]:

@@ -10,18 +10,24 @@ import pyarrow.parquet as pq
 
 from engines.core import tables
 from engines.core.neighbours import nearest
+from engines.core.quality.figures import latest_quality
+from engines.core.quality.layout import first_two
 from engines.published.export.base import VECTOR, Exported
+from engines.published.neighbour_map import read_map
+from engines.published.rows import PublishedRows
 
 NEIGHBOURS = 10
 
 
 def write_embedding_atlas(rows: Exported, folder: str) -> None:
-    """Write `results.parquet` with `x`, `y` (the first two components) and `neighbors`, beside the results' columns.
+    """Write `results.parquet` with `x`, `y` and `neighbors`, beside the results' columns.
 
-    `neighbors` has NEIGHBOURS other rows, exact: {"ids": numbers of rows from 0, "distances"}. Open it with
+    `x`, `y`: the map of the newest check of these results, whose photos are a sample: others are placed among them. The
+    first two components where there was no check; the table's metadata say which (`map`). `neighbors` has NEIGHBOURS
+    other rows, exact: {"ids": numbers of rows from 0, "distances"}. Open it with
     `embedding-atlas results.parquet --x x --y y --neighbors neighbors`. Memory: all rows.
     """
-    table = pa.concat_tables(rows.parts()).replace_schema_metadata(None)
+    table = pa.concat_tables(rows.parts())
     matrix = tables.to_matrix(table[VECTOR])
     found = nearest(matrix, matrix, NEIGHBOURS, np.arange(len(matrix)))
     count = found.rows.shape[1]
@@ -33,7 +39,14 @@ def write_embedding_atlas(rows: Exported, folder: str) -> None:
         ],
         names=["ids", "distances"],
     )
-    y = matrix[:, 1] if matrix.shape[1] > 1 else np.zeros(len(matrix), np.float32)
-    for name, values in (("x", pa.array(matrix[:, 0])), ("y", pa.array(y)), ("neighbors", neighbours)):
+    check = latest_quality(rows.output, rows.record)
+    if check is None:
+        kind, plane = "first two components", first_two(matrix)
+    else:
+        published = PublishedRows(table["path"], table["label"], matrix)
+        kind = "neighbours stay neighbours"
+        plane = read_map(rows.output, check.check, published).place(matrix).astype(np.float32)
+    for name, values in (("x", pa.array(plane[:, 0])), ("y", pa.array(plane[:, 1])), ("neighbors", neighbours)):
         table = table.append_column(name, values)
+    table = table.replace_schema_metadata({"map": kind})
     pq.write_table(table, os.path.join(folder, "results.parquet"), compression="zstd")

@@ -118,7 +118,7 @@ class PhotoMap {
     if (best < 0) return this.leave();
     const [px, py] = this.at(this.points.x[best], this.points.y[best]);
     this.tip.hidden = false;
-    this.tip.querySelector("img").src = `api/photos/${this.points.row[best]}`;
+    this.tip.querySelector("img").src = `api/photos/${this.points.row[best]}?version=${this.points.version}`;
     this.tip.querySelector("span").textContent = this.points.labels[this.points.label[best]] || "no label";
     this.tip.style.left = `${Math.max(0, Math.min(px + 14, box.width - this.tip.offsetWidth))}px`;
     this.tip.style.top = `${Math.max(0, Math.min(py + 14, box.height - this.tip.offsetHeight))}px`;

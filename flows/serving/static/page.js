@@ -13,6 +13,7 @@ let running = 0;
 let shown = null;
 let stream = null;
 let limit = Infinity;
+let version = null;
 
 async function json(path, options) {
   let response;
@@ -79,6 +80,8 @@ async function ask(photo) {
       form.append("photo", photo.file);
       try {
         photo.answer = await json(`api/similar?k=${NEIGHBOURS}`, { method: "POST", body: form });
+        // Where it cannot be had now, the answer is shown without a place on the map.
+        if (photo.answer.version !== version) await refresh().catch(() => null);
         break;
       } catch (error) {
         if (!error.again || attempt === TRIES) throw error;
@@ -119,7 +122,7 @@ function show(photo) {
   else map.place(null, []);
 }
 
-function answer({ vote, neighbours, place }) {
+function answer({ version: answered, vote, neighbours, place }) {
   const votes = vote ? Math.round(vote.share * neighbours.length) : 0;
   $("lead").textContent = vote ? (vote.share > 0.5 ? "It looks like" : "It could be") : "These are like it";
   $("name").textContent = vote ? vote.label : "No labels here";
@@ -148,7 +151,9 @@ function answer({ vote, neighbours, place }) {
       return item;
     }),
   );
-  map.place(place, neighbours.map((neighbour) => neighbour.row));
+  // An answer from what was published before has no place among what is there now.
+  const placed = answered === version;
+  map.place(placed ? place : null, placed ? neighbours.map((neighbour) => neighbour.row) : []);
   const among = vote ? `among photos of ${vote.label}` : "marked";
   $("map").setAttribute("aria-label", `Map of the photos; yours lies ${among}`);
 }
@@ -217,13 +222,16 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => add([...event.clipboardData.files]));
 
-json("api/collection").then((facts) => {
-  limit = facts.max_upload;
+// What is served: at the start, and when an answer is from what was published since.
+async function refresh() {
+  const [facts, points] = await Promise.all([json("api/collection"), json("api/map")]);
   const number = (value) => value.toLocaleString("en");
+  limit = facts.max_upload;
+  version = points.version;
   $("facts").textContent = `${number(facts.photos)} photos of ${number(facts.labels)} classes · ${facts.network}`;
   $("untrained").hidden = facts.trained;
-});
-json("api/map").then((points) => {
-  $("map-kind").textContent = `${points.kind}, ${points.x.length.toLocaleString("en")} photos`;
+  $("map-kind").textContent = `${points.kind}, ${number(points.x.length)} photos`;
   map.show(points);
-});
+}
+
+refresh();
