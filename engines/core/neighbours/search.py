@@ -62,6 +62,7 @@ class NearestSearch:
         if k < 1:
             raise ValueError(f"k cannot be {k}")
         self._queries = queries
+        self._norms = _norms(queries)
         self._own = own
         self._added = 0
         self._squares = np.full((len(queries), k), np.inf)
@@ -83,7 +84,7 @@ class NearestSearch:
 
     def _add(self, block: Float32, norms: Float64, part: slice) -> None:
         queries = self._queries[part]
-        query_norms = _norms(queries)
+        query_norms = self._norms[part]
         most = float(norms.max(initial=0.0))
         kind: Any = np.float32 if max(most, float(query_norms.max(initial=0.0))) < _MOST_OF_FLOAT32 else np.float64
         # The squared distance, but for the query's own norm: |y|**2 - 2 x y.
