@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -49,9 +51,7 @@ class DaskEngine(MapEngine):
         self._connection: Connection | None = None
         # Now, and not after minutes of other work.
         if scheduler is not None:
-            from engines.dask.connection import check_scheduler
-
-            check_scheduler(scheduler)
+            _dask().check_scheduler(scheduler)
         else:
             check_semaphores()
 
@@ -72,9 +72,8 @@ class DaskEngine(MapEngine):
 
     def broadcast(self, value: Any) -> Broadcast:
         """See MapEngine."""
-        from engines.dask.connection import Broadcast
-
-        return Broadcast(value)
+        made: Broadcast = _dask().Broadcast(value)
+        return made
 
     def expect_work(self) -> None:
         """See Engine. The process of a local cluster needs a second or two until its workers are there."""
@@ -95,13 +94,29 @@ class DaskEngine(MapEngine):
             self._cluster = None
 
     def _connected(self) -> Connection:
-        from engines.dask.connection import Connection
-
         alive = self._cluster is None or self._cluster.alive
         if self._connection is not None and self._connection.alive and alive:
             return self._connection
         if self._connection is not None or not alive:
             self.close()  # what is left of a scheduler that went away
         self.expect_work()
-        self._connection = Connection(self._scheduler, self._cluster, self._patience)
-        return self._connection
+        made: Connection = _dask().Connection(self._scheduler, self._cluster, self._patience)
+        self._connection = made
+        return made
+
+
+def _dask() -> Any:
+    """The module `engines.dask.connection`, imported with the first work.
+
+    Dask sets its loggers up when it is imported. Whoever listens to them already goes on alone.
+    """
+    logger = logging.getLogger("distributed")
+    level, propagate, handlers = logger.level, logger.propagate, logger.handlers[:]
+    first = "distributed" not in sys.modules
+    from engines.dask import connection
+
+    if first and handlers:
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+        logger.setLevel(level)
+    return connection

@@ -86,3 +86,21 @@ def test_a_run_with_nothing_to_do_imports_nothing_that_works(done: tuple[Path, P
     assert (output / "run.json").read_bytes() == record
     assert {"numpy", "pyarrow"} <= loaded
     assert not loaded & (ENGINES | {"pandas", "ai_edge_litert", "scipy", "sklearn", "obstore"})
+
+
+def test_dask_is_heard_by_who_listens_to_the_run_though_it_is_imported_later() -> None:
+    script = """
+import logging
+from engines.dask.engine import DaskEngine
+from flows.engine_log import running
+
+engine = DaskEngine(workers=1)
+logger = logging.getLogger("distributed")
+with running(engine):
+    before = logger.level, logger.propagate, logger.handlers[:]
+    engine.broadcast(None)
+    import sys
+    assert "distributed" in sys.modules
+    assert (logger.level, logger.propagate, logger.handlers) == before
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
