@@ -22,7 +22,7 @@ from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.shard_files import photos_digest, write_shard
 from flows.chain import run_chain
 from flows.checks import cache_folder
-from flows.options import RunSettings
+from flows.options.run import RunSettings
 from tests.conftest import TEST_DATA, write_photos
 
 CLASSES = 131
