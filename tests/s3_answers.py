@@ -62,6 +62,8 @@ def answering(
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer leaves in one piece: obstore waits for a body with the GIL, which a server in its process needs.
+        wbufsize = 1 << 20
 
         def do_GET(self) -> None:
             request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})

@@ -47,6 +47,18 @@ MISSING = {
     "ResourceNotFoundException",
 }
 
+ADVICE_ORGANIZATION = (
+    "Your organization forbids it for this account (a service control policy): ask who administers AWS Organizations "
+    "to allow the action, or use another account."
+)
+ADVICE_KEY = (
+    "A KMS key encrypts what lies there. Who runs `fruits` and the role of the jobs need kms:Decrypt on it (to write, "
+    "kms:GenerateDataKey too): give its ARN to the stack as SourceKmsKey or BucketKmsKey. The key's own policy has to "
+    "let this account use it: ask its owner."
+)
+_ADVICE = (("service control policy", ADVICE_ORGANIZATION), ("kms:", ADVICE_KEY))
+"""What AWS writes -> what to do about it, whatever was asked for."""
+
 READ_SECONDS = 30
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 20.0
@@ -187,12 +199,20 @@ def split_s3(url: str) -> tuple[str, str]:
     return bucket, key
 
 
+def advice(reason: str) -> str:
+    """What to do about a refusal as AWS words it, where its words say it; else nothing."""
+    return next((hint for part, hint in _ADVICE if part in reason), "")
+
+
 def refused(error: AwsCallError, doing: str, hint: str) -> FruitsError:
-    """The FruitsError for a refusal: InputError for what a person can put right, else StageError."""
+    """The FruitsError for a refusal: InputError for what a person can put right, else StageError.
+
+    `hint` is for a refusal whose words do not say what to do, see `advice`.
+    """
     denied = error.code in DENIED
     kind = InputError if denied or error.code in MISSING or "Validation" in error.code else StageError
     why = f"AWS does not allow it ({error.detail})" if denied else f"{error.code}: {error.detail}"
-    return kind(f"{doing}: {why}", hint)
+    return kind(f"{doing}: {why}", advice(error.detail) or hint)
 
 
 def _expired(code: str) -> InputError:

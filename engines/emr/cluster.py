@@ -188,13 +188,17 @@ class ClusterRunner:
         return clusters
 
     def billed(self, run: str) -> Billed | None:
+        """See JobRunner: what is used is billed."""
+        return self.used(run, datetime.now(UTC))
+
+    def used(self, run: str, until: datetime) -> Billed:
         """See JobRunner: hours of all instances; of a given cluster only the time it worked on the run's steps."""
         if not self._settings.cluster_id:
             own = [item["Id"] for item in self._clusters() if item["Name"] == cluster_name(run)]
-            return billed_instances(instance for cluster in own for instance in self._instances(cluster))
+            return billed_instances((instance for cluster in own for instance in self._instances(cluster)), until)
         cluster = self._settings.cluster_id
         steps = [step for step in self._steps(cluster) if (name := JobName.parse(step["Name"])) and name.run == run]
-        worked = sum(hours(step["Status"]["Timeline"], "StartDateTime") for step in steps)
+        worked = sum(hours(step["Status"]["Timeline"], "StartDateTime", until) for step in steps)
         running = [item for item in self._instances(cluster) if item["Status"]["State"] == "RUNNING"]
         return Billed(instance_hours=worked * len(running))
 

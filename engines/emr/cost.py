@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
-from engines.core.errors import InputError
+from engines.core.errors import InputError, StageError
 from engines.emr.protocol import Billed
 from engines.emr.settings import EmrSettings
 from engines.emr.sizing import Work, minutes_for_job, size_for_job
@@ -130,6 +130,17 @@ def check_max_cost(settings: EmrSettings, estimate: Estimate, spent: float | Non
             f"the estimate is {estimate}{already}: more than the {settings.max_cost:.2f} US dollars of max_cost",
             "Raise --max-cost, or start with fewer images: --per-class. Nothing more was started.",
         )
+
+
+def check_used(settings: EmrSettings, soon: float | None) -> None:
+    """Raise StageError if a run will have cost more than `max_cost` by the next look at its job: `soon` US dollars."""
+    if settings.max_cost is None or soon is None or soon <= settings.max_cost:
+        return
+    raise StageError(
+        f"the run would have cost {soon:.2f} US dollars by the next look at its job: more than the "
+        f"{settings.max_cost:.2f} of max_cost",
+        "Its job was cancelled; what it did is kept. Run again with a higher --max-cost, and it does the rest.",
+    )
 
 
 def cost_record(settings: EmrSettings, engine: str, billed: Billed | None) -> dict[str, str | float]:

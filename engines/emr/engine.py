@@ -8,6 +8,7 @@ import uuid
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, TypeVar
 
 from engines.base import (
@@ -31,7 +32,7 @@ from engines.core.storage import open_storage
 from engines.emr.archive import Artifacts, facts_of
 from engines.emr.calls import LOGGER, Aws
 from engines.emr.cluster import ClusterRunner
-from engines.emr.cost import check_max_cost, closing_line, cost_record, estimate_job, load_prices
+from engines.emr.cost import check_max_cost, check_used, closing_line, cost_record, estimate_job, load_prices
 from engines.emr.done_here import DoneHere, WorkersNeededError
 from engines.emr.preflight import preflight
 from engines.emr.protocol import Billed, JobRunner, output_tag
@@ -73,7 +74,7 @@ class EmrEngine(Engine):
         self._aws = Aws(self.settings)
         self._artifacts = Artifacts(self.settings, self._aws)
         self.runner = self._make_runner()
-        self.job = RunJob(self.settings, self.runner, self.run, patience or Patience())
+        self.job = RunJob(self.settings, self.runner, self.run, patience or Patience(), self._check_cost)
         self._checked = False
         self._started = Billed()
         """The estimate for the jobs that this process started."""
@@ -196,15 +197,23 @@ class EmrEngine(Engine):
         images = f"{work[first].images:,} images"
         LOGGER.info("estimate for %s: %s", f"{first} of {images}, and what follows" if others else first, estimate)
         if self.settings.max_cost is not None:
-            billed = self.runner.billed(self.run)
-            # Until AWS reports the bill, the estimate counts.
-            known = self._started if billed is None else billed
-            spent = load_prices(self.settings, self.name).cost(known, self.settings.instance_type)
-            check_max_cost(self.settings, estimate, spent)
+            check_max_cost(self.settings, estimate, self._cost_by(datetime.now(UTC)))
         self._started += estimate.billed
         size = size_for_job(self.settings, work)
         LOGGER.info("%d executors of %d vCPU", size.executors, size.executor_cores)
         return size
+
+    def _check_cost(self) -> None:
+        """Raise StageError if the run, all its jobs together, would go above `max_cost` before the next look."""
+        if self.settings.max_cost is None:
+            return
+        next_look = datetime.now(UTC) + timedelta(seconds=self.settings.max_poll_seconds)
+        check_used(self.settings, self._cost_by(next_look))
+
+    def _cost_by(self, until: datetime) -> float | None:
+        """What the run will have cost by then, in US dollars, at most; None without a price."""
+        used = self.runner.used(self.run, until)
+        return load_prices(self.settings, self.name).cost(used, self.settings.instance_type)
 
     def _estimated(self) -> dict[str, float]:
         """The estimate for the jobs that this process started, in US dollars; nothing without jobs or prices."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from urllib.parse import unquote
 
-from engines.core.errors import InputError
+from engines.core.errors import InputError, StageError
 from engines.core.networks.model import library_versions
 from engines.emr.archive import Artifacts, Manifest, code_digest, newer_glibc
-from engines.emr.calls import DENIED, MISSING, Aws, AwsCallError, refused, split_s3
+from engines.emr.calls import DENIED, LOGGER, MISSING, Aws, AwsCallError, refused, split_s3
 from engines.emr.protocol import JobRunner
 from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 
@@ -30,6 +30,7 @@ def preflight(
             )
     for bucket in dict.fromkeys(split_s3(location)[0] for location in locations.values()):
         lines.append(check_bucket(aws, bucket, settings.region))
+    lines.append(_source_line(aws, source))
     manifest = artifacts.current().manifest
     _check_manifest(manifest, settings)
     lines.append(f"archive {manifest.name}: Python {manifest.python}, {manifest.size / 1e6:.0f} MB")
@@ -97,6 +98,37 @@ def check_bucket(aws: Aws, bucket: str, region: str) -> str:
             f"Set region = {found!r} in the [emr] table, with an application there: jobs reach S3 in their own region.",
         )
     return f"bucket {bucket}: {found}"
+
+
+def read_an_image(aws: Aws, source: str) -> None:
+    """Read a byte of an image below the `s3://` location `source`.
+
+    Raises InputError when there is none, and when it cannot be read: for want of permission, or of the right to use
+    the KMS key that encrypts it.
+    """
+    bucket, prefix = split_s3(source)
+    try:
+        listed = aws.call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=10).get("Contents", [])
+        files = [item["Key"] for item in listed if item["Size"]]
+        if not files:
+            raise InputError(f"there is nothing below {source}", "Check the bucket and the prefix.")
+        aws.call("s3", "get_object", Bucket=bucket, Key=files[0], Range="bytes=0-0")
+    except AwsCallError as error:
+        raise refused(
+            error,
+            f"the images below {source} cannot be read",
+            "Check your permissions there (s3:ListBucket, s3:GetObject); a bucket of another account has to allow it.",
+        ) from error
+
+
+def _source_line(aws: Aws, source: str) -> str:
+    """A line about the images. That they cannot be read from here is only warned of: jobs have a role of their own."""
+    try:
+        read_an_image(aws, source)
+    except (InputError, StageError) as error:
+        LOGGER.warning("%s. The jobs try it by their own role. %s", error.message, error.hint)
+        return "images: not read from here"
+    return "images: can be read"
 
 
 def _check_manifest(manifest: Manifest, settings: EmrSettings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, fields
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -156,6 +157,13 @@ class JobRunner(Protocol):
 
     def billed(self, run: str) -> Billed | None:
         """What AWS bills for the whole run so far; None while the bill of an ended job is not known."""
+        ...
+
+    def used(self, run: str, until: datetime) -> Billed:
+        """What the whole run has used by `until`, at most: as billed, else by the size and the time of its jobs.
+
+        `until` may lie ahead: what runs now is taken to go on.
+        """
         ...
 
     def check(self, manifest: Manifest) -> list[str]:

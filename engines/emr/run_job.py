@@ -31,9 +31,18 @@ class RunJob:
     log of orders, raises StageError, and leaves the job alone from then on.
     """
 
-    def __init__(self, settings: EmrSettings, runner: JobRunner, run: str, patience: Patience) -> None:
+    def __init__(
+        self,
+        settings: EmrSettings,
+        runner: JobRunner,
+        run: str,
+        patience: Patience,
+        check_cost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check_cost` is called at each look at a job that works; what it raises cancels the job."""
         self._settings = settings
         self._patience = patience
+        self._check_cost = check_cost
         self._runner = runner
         self._run = run
         self._author = f"run-{uuid.uuid4().hex[:12]}"
@@ -144,7 +153,7 @@ class RunJob:
 
     def _opened(self, job: str, name: JobName, output: str) -> _Job:
         log = OrderLog(output, name.folder)
-        return _Job(job, name, log, Watch(self._runner, self._settings, job, log), self._author)
+        return _Job(job, name, log, Watch(self._runner, self._settings, job, log, self._check_cost), self._author)
 
     def _submit(self, job: JobRequest) -> str:
         """Submit the job. If that fails but AWS has accepted it nevertheless, cancel it."""

@@ -17,6 +17,7 @@ from engines.emr.releases import check_release
 from engines.emr.settings import SETTINGS_OUTPUT, EmrSettings
 from engines.emr.sizing import Limit, shrink_to, smallest_size
 from engines.emr.spare_capacity import check_flex, spark_conf
+from engines.emr.worker_hours import billed_workers, used_workers
 
 SERVICE = "emr-serverless"
 
@@ -120,17 +121,21 @@ class ServerlessRunner:
 
     def poll(self, job_id: str) -> JobStatus:
         """See JobRunner."""
-        try:
-            answer = self._aws.call(SERVICE, "get_job_run", applicationId=self._application_id, jobRunId=job_id)
-        except AwsCallError as error:
-            raise refused(error, f"the job {job_id} cannot be read", "Check the application's id.") from error
-        run = answer["jobRun"]
+        run = self._read(job_id)
         name = JobName.parse(run.get("name", ""))
         if name is None:
             raise InputError(
                 f"the job {job_id} ({run.get('name', 'no name')}) is not one of fruit-features", "Check the job's id."
             )
-        return JobStatus(job_id, name, _state(run), run["state"], run.get("stateDetails", ""), _billed(run))
+        return JobStatus(job_id, name, _state(run), run["state"], run.get("stateDetails", ""), billed_workers(run))
+
+    def _read(self, job_id: str) -> dict[str, Any]:
+        try:
+            answer = self._aws.call(SERVICE, "get_job_run", applicationId=self._application_id, jobRunId=job_id)
+        except AwsCallError as error:
+            raise refused(error, f"the job {job_id} cannot be read", "Check the application's id.") from error
+        run: dict[str, Any] = answer["jobRun"]
+        return run
 
     def cancel(self, job_id: str) -> None:
         """See JobRunner."""
@@ -196,6 +201,11 @@ class ServerlessRunner:
                     return None
                 total += status.billed or Billed()
         return total
+
+    def used(self, run: str, until: datetime) -> Billed:
+        """See JobRunner."""
+        jobs = [self._read(job.id) for job in self.find() if job.name.run == run]
+        return sum((used_workers(job, until) for job in jobs), Billed())
 
     def check(self, manifest: Manifest) -> list[str]:
         """See JobRunner: the application, its release and architecture, and the execution role."""
@@ -274,23 +284,6 @@ class ServerlessRunner:
 def _state(run: dict[str, Any]) -> State:
     """The job's state. An unknown one counts as running, because the job may cost money."""
     return _STATES.get(run["state"], State.RUNNING)
-
-
-def _billed(run: dict[str, Any]) -> Billed | None:
-    usage = run.get("billedResourceUtilization")
-    if not usage:
-        return None
-    vcpu, memory, storage = (usage.get(name, 0.0) for name in ("vCPUHour", "memoryGBHour", "storageGBHour"))
-    if not run.get("flexExecution", {}).get("enabled"):
-        return Billed(vcpu, memory, storage)
-    # AWS reports one sum. The driver is a standard worker for as long as the job ran, the rest is Flex.
-    words = run["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].split()
-    conf = dict(word.split("=", 1) for word in words if "=" in word)
-    hours = max(60, run.get("totalExecutionDurationSeconds", 0)) / 3600  # a worker is billed a minute at least
-    gigabytes = sum(int(conf[f"spark.driver.{name}"].removesuffix("g")) for name in ("memory", "memoryOverhead"))
-    driver_vcpu = min(vcpu, int(conf["spark.driver.cores"]) * hours)
-    driver_memory = min(memory, gigabytes * hours)
-    return Billed(driver_vcpu, driver_memory, storage, 0.0, vcpu - driver_vcpu, memory - driver_memory)
 
 
 def _number(text: str) -> float:

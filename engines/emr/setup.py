@@ -8,12 +8,11 @@ from typing import Any
 
 from engines.core.errors import InputError, TransientError
 from engines.emr.calls import MISSING, Aws, AwsCallError, refused, split_s3
-from engines.emr.preflight import check_bucket, check_identity
+from engines.emr.preflight import check_bucket, check_identity, read_an_image
 from engines.emr.protocol import JobRunner
 from engines.emr.quota import account_limit
 from engines.emr.settings import EmrSettings
 from engines.emr.sizing import shrink_to, smallest_size
-from engines.emr.stack import what_to_do
 
 _STOP_SECONDS = 600.0
 _OBJECTS_A_REQUEST = 1000
@@ -38,20 +37,8 @@ def check_source(aws: Aws, source: str, region: str) -> str:
     Raises InputError for a bucket that is missing or in another region, and for images that cannot be read, such as
     those whose KMS key does not let this account in.
     """
-    bucket, prefix = split_s3(source)
-    line = check_bucket(aws, bucket, region)
-    try:
-        listed = aws.call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=10).get("Contents", [])
-        files = [item["Key"] for item in listed if item["Size"]]
-        if not files:
-            raise InputError(f"there is nothing below {source}", "Check the bucket and the prefix.")
-        aws.call("s3", "get_object", Bucket=bucket, Key=files[0], Range="bytes=0-0")
-    except AwsCallError as error:
-        hint = what_to_do(
-            error.detail,
-            "Check your permissions there (s3:ListBucket, s3:GetObject); a bucket of another account has to allow it.",
-        )
-        raise refused(error, f"the images below {source} cannot be read", hint) from error
+    line = check_bucket(aws, split_s3(source)[0], region)
+    read_an_image(aws, source)
     return f"{line}, its images can be read"
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engines.core.errors import FruitsError, InputError, StageError
-from engines.emr.calls import Aws, AwsCallError, refused
+from engines.emr.calls import Aws, AwsCallError, advice, refused
+from engines.emr.rights import ADMINISTRATOR
 
 SERVICE = "cloudformation"
 
@@ -31,16 +32,7 @@ _REASONS = (
         "The first application of an account makes the role AWSServiceRoleForAmazonEMRServerless. An administrator can "
         "make it once: aws iam create-service-linked-role --aws-service-name ops.emr-serverless.amazonaws.com",
     ),
-    (
-        "service control policy",
-        "Your organization forbids it for this account (a service control policy): ask who administers AWS "
-        "Organizations to allow the action, or use another account.",
-    ),
-    ("kms:", "The key's own policy has to let this account use it (kms:Decrypt, kms:GenerateDataKey): ask its owner."),
-    (
-        "is not authorized to perform",
-        "Making the stack takes an administrator once. Who runs `fruits` afterwards needs its SubmitterPolicy alone.",
-    ),
+    ("is not authorized to perform", ADMINISTRATOR),
     ("ServiceQuotaExceeded", "Ask for more in Service Quotas, or remove what is no longer needed."),
     ("LimitExceeded", "Ask for more in Service Quotas, or remove what is no longer needed."),
     (
@@ -52,7 +44,7 @@ _REASONS = (
         "Wait until the application has stopped, then run `fruits emr destroy` again.",
     ),
 )
-"""What AWS writes -> what to do about it."""
+"""What AWS writes about a stack -> what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +55,11 @@ class StackState:
     reason: str
     parameters: dict[str, str]
     outputs: dict[str, str]
+
+    @property
+    def cannot_be_changed(self) -> bool:
+        """Whether it could not be made before, and is to be removed first."""
+        return self.status in _CANNOT_BE_CHANGED
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,7 +83,7 @@ def template_text() -> str:
 
 def what_to_do(reason: str, otherwise: str) -> str:
     """A hint for a refusal as AWS words it."""
-    return next((hint for part, hint in _REASONS if part in reason), otherwise)
+    return advice(reason) or next((hint for part, hint in _REASONS if part in reason), otherwise)
 
 
 def _parameters(given: Mapping[str, str], present: StackState | None) -> list[dict[str, Any]]:
@@ -130,7 +127,7 @@ class Stack:
         CloudFormation has kept the name alone, is removed first.
         """
         present = self.describe()
-        if present is not None and present.status in _CANNOT_BE_CHANGED:
+        if present is not None and present.cannot_be_changed:
             on_event(f"the stack {self.name} is {present.status}: it is removed first")
             self.delete(on_event)
             present = None

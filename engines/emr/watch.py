@@ -9,7 +9,7 @@ from typing import Any
 from engines.base import Progress
 from engines.core import errors
 from engines.core.errors import FruitsError, StageError, StorageError, TransientError
-from engines.emr.calls import LOGGER
+from engines.emr.calls import LOGGER, advice
 from engines.emr.orders import OrderLog
 from engines.emr.protocol import JobRunner, JobStatus, State
 from engines.emr.quota import RAISE_QUOTA
@@ -24,11 +24,14 @@ ANSWER_SECONDS = 2.0
 class Watch:
     """Looks at one job: at what it leaves in the output often, at its state on AWS more and more seldom."""
 
-    def __init__(self, runner: JobRunner, settings: EmrSettings, job_id: str, log: OrderLog) -> None:
+    def __init__(
+        self, runner: JobRunner, settings: EmrSettings, job_id: str, log: OrderLog, check_cost: Callable[[], None]
+    ) -> None:
         self._runner = runner
         self._settings = settings
         self._job = job_id
         self._log = log
+        self._check_cost = check_cost
         self._began = time.monotonic()
         self._started: float | None = None
         self._seen = ""
@@ -38,9 +41,11 @@ class Watch:
     def answer(self, number: int, stage: str, on_progress: OnProgress) -> dict[str, Any]:
         """The answer to the order `number`, when it is there.
 
-        Raises StageError when the job does not start or end in time, or has ended without an answer.
+        Raises StageError when the job does not start or end in time, or has ended without an answer; and what
+        `check_cost` raises, which is called at each look at the job's state.
         """
         status = self._poll(stage)
+        self._check_cost()
         looked, pause = time.monotonic(), self._settings.poll_seconds
         shown: Progress | None = None
         while True:
@@ -57,6 +62,7 @@ class Watch:
                 pause = self._settings.poll_seconds if changed else min(self._settings.max_poll_seconds, pause * 1.5)
                 if status.state.ended:
                     continue  # its answer, written before its end, may be there by now
+                self._check_cost()
             self._check_time(status)
             time.sleep(min(ANSWER_SECONDS, self._settings.poll_seconds))
 
@@ -105,6 +111,8 @@ class Watch:
                 f"the job {status.id} ({stage}) failed: {status.detail}",
                 f"Wait for other jobs of the account to end, or give this one fewer executors. {RAISE_QUOTA}",
             )
+        if advised := advice(status.detail):
+            return StageError(f"the job {status.id} ({stage}) failed: {status.detail}", advised)
         how = "ended without an answer" if status.state is State.SUCCEEDED else "failed"
         return StageError(
             f"the job {status.id} ({stage}) {how}: {status.detail or status.aws_state}",

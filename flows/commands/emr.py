@@ -1,7 +1,8 @@
-"""`fruits emr`: what runs on EMR need (init, push, destroy), and what a person does about them (status, stop, ...)."""
+"""`fruits emr`: what runs on EMR need (init, push, destroy) and cost, and what a person does about them (stop, ...)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +23,10 @@ DIST = Path("dist", "emr")
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    group = typer.Typer(no_args_is_help=True, help="Runs on Amazon EMR: init, push, destroy; status, logs, stop, cost.")
-    for command in (emr_setup.init, push, status, logs, stop, cost, emr_setup.destroy):
+    group = typer.Typer(
+        no_args_is_help=True, help="Runs on Amazon EMR: init, estimate, push, destroy; status, logs, stop, cost."
+    )
+    for command in (emr_setup.init, estimate, push, status, logs, stop, cost, emr_setup.destroy):
         group.command()(command)
     app.add_typer(group, name="emr")
 
@@ -35,6 +38,40 @@ class Archive:
     archive: Annotated[
         Path | None, Option("The archive; the newest in dist/emr by default.", metavar="ARCHIVE", argument=True)
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What a run would do."""
+
+    images: Annotated[int, Option("So many images.", metavar="IMAGES", minimum=1, argument=True)] = 0
+
+
+@as_command(Images, EmrTable)
+def estimate(asked: Images, table: EmrTable) -> None:
+    """Show what a run of so many images is likely to take and to cost. Asks nothing of AWS, and needs no account.
+
+    The time to start, and what a vCPU does, are assumptions; after a run `fruits emr cost RUN` has what AWS billed.
+    """
+    from engines.core.errors import InputError
+    from engines.core.index.selection import Selection
+    from engines.emr.cost import estimate_job, load_prices
+    from engines.emr.sizing import Work, size_for_job
+    from engines.registry import ENGINES
+
+    if asked.images < 1:
+        raise InputError(f"{asked.images} images are no run", "Give at least 1.")
+    settings = _settings(table)
+    images = Work(asked.images, math.ceil(asked.images / Selection().shard_size))
+    work = dict.fromkeys(("featurize", "fit_pca", "project"), images)
+    executors = size_for_job(settings, work).executors
+    for engine in (name for name, row in ENGINES.items() if row.remote):
+        workers = f"{executors} executor{'s' * (executors > 1)} of {settings.executor_cores} vCPU"
+        if engine == "emr-cluster":
+            workers = f"{1 + executors} {settings.instance_type}"
+        _print(f"{engine:<16}{workers}, {estimate_job(settings, engine, work)}")
+    dated = load_prices(settings, "emr-serverless").date
+    _print(f"{'prices':<16}{settings.region}, as of {dated}; S3's requests come on top")
 
 
 @as_command(Archive, EmrTable)
@@ -100,12 +137,17 @@ def cost(jobs: EmrJobs, table: EmrTable) -> None:
 
 def settings_of(table: EmrTable) -> EmrSettings:
     """Settings from options, environment and config file, with this process set to their credentials."""
-    from engines.emr.settings import load_settings
     from flows.credentials import use_block
 
-    settings = load_settings(read_assignments("--emr", table.emr_assignments, "executors=4"), config=table.config)
+    settings = _settings(table)
     use_block(settings.credentials_block, region=settings.region)
     return settings
+
+
+def _settings(table: EmrTable) -> EmrSettings:
+    from engines.emr.settings import load_settings
+
+    return load_settings(read_assignments("--emr", table.emr_assignments, "executors=4"), config=table.config)
 
 
 def _line(job: JobStatus) -> str:

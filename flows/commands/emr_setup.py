@@ -36,6 +36,7 @@ def init(setup: EmrSetup) -> None:
     """
     from engines.emr.calls import Aws
     from engines.emr.cost_allocation import allocate_by_job
+    from engines.emr.rights import check_rights
     from engines.emr.settings import load_settings
     from engines.emr.setup import check_account, check_source
     from engines.emr.stack import Stack
@@ -52,6 +53,8 @@ def init(setup: EmrSetup) -> None:
     stack = Stack(aws, setup.stack, settings.poll_seconds)
     present = stack.describe()
     wanted = {**(present.parameters if present else {}), **parameters}
+    if present is None or present.cannot_be_changed:
+        _say(check_rights(aws, parameters, setup.stack, settings.region))
     architecture = {"ARM64": "arm64"}.get(wanted.get("Architecture", ""), "x86_64")
     archive = Path(setup.archive) if setup.archive else _archive(architecture)
     _say(f"archive {archive.name}: {archive.stat().st_size / 1e6:.0f} MB")
@@ -211,13 +214,12 @@ def _push(config: str, archive: Path) -> None:
     from engines.emr.archive import Artifacts
     from engines.emr.calls import Aws
     from engines.emr.settings import load_settings
-    from engines.emr.stack import what_to_do
 
     settings = load_settings(config=config)
     try:
         uploaded = Artifacts(settings, Aws(settings)).push(archive)
     except FruitsError as error:
-        raise type(error)(error.message, what_to_do(error.message, error.hint)) from error
+        raise type(error)(error.message, f"{error.hint} The stack is there; run `fruits emr init` again.") from error
     for url in uploaded:
         _say(f"uploaded {url}")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from engines.emr.calls import Aws as AwsCalls
 from engines.emr.engine import EmrClusterEngine, EmrEngine, EmrServerlessEngine
 from engines.emr.settings import EmrSettings
 from tests.aws import spark_jobs
+from tests.aws.setup_terminal import Terminal
 from tests.aws.stand_in import ACCOUNT, REGION, StandIn
 from tests.conftest import write_photos
 from tests.s3 import Aws
@@ -69,10 +72,8 @@ def roles(aws: Aws) -> dict[str, str]:
 def stand_in(aws: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
     """The server in place of EMR, with this process and its children pointed at it; no request of ours was invalid."""
     server = StandIn(aws.endpoint, tmp_path)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_EMR_SERVERLESS", server.endpoint)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_EMR", server.endpoint)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", server.endpoint)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", server.endpoint)
+    for name in ("EMR_SERVERLESS", "EMR", "SERVICE_QUOTAS", "CLOUDFORMATION", "STS", "IAM"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", server.endpoint)
     yield server
     server.close()
     assert server.rejected == []
@@ -206,6 +207,22 @@ def setup(make_setup: Callable[[Path], Setup], small_archive: Path, stand_in: St
     stand_in.serverless.work = spark_jobs.serial
     stand_in.clusters.work = spark_jobs.serial
     return make_setup(small_archive)
+
+
+@pytest.fixture
+def terminal(
+    tmp_path: Path,
+    small_archive: Path,
+    stand_in: StandIn,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Terminal:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setenv("COLUMNS", "200")
+    for name, value in {"POLL_SECONDS": "0.01", "PATIENCE_SECONDS": "5", "LOG_WAIT_SECONDS": "1"}.items():
+        monkeypatch.setenv(f"FRUITS_EMR_{name}", value)
+    return Terminal(tmp_path, small_archive, capsys, monkeypatch)
 
 
 @pytest.fixture

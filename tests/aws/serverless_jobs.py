@@ -28,6 +28,8 @@ class Run:
     state: str = "SUBMITTED"
     detail: str = ""
     work: Work | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
 
@@ -39,6 +41,8 @@ class ServerlessJobs:
         self.stand_in = stand_in
         self.work: Callable[[list[str]], Any] | None = None
         self.report_billing = True
+        self.detail = "Job failed, please check complete logs in configured logging destination. ExitCode: {code}."
+        """What AWS says of a job that failed."""
         self.flex_releases = r".*"
         """The release labels that have Flex."""
         self.application: dict[str, Any] = {
@@ -100,6 +104,8 @@ class ServerlessJobs:
         for name in ("id", "type"):
             del facts[name]
         facts["tags"] = run.request.get("tags", {})
+        facts |= {"startedAt": run.started} if run.started else {}
+        facts |= {"endedAt": run.ended} if run.ended else {}
         if "flexExecution" in run.request:
             facts["flexExecution"] = run.request["flexExecution"]
         if run.state in ENDED and self.report_billing and run.work is not None:
@@ -166,6 +172,7 @@ class ServerlessJobs:
                 "it can use concurrently"
             )
         if run.state == "RUNNING":
+            run.started = datetime.now(UTC)
             run.work = Work(spark_jobs.after(self.stand_in.startup.executor, self._make(run)))
 
     def _make(self, run: Run) -> Any:
@@ -195,15 +202,12 @@ class ServerlessJobs:
         assert run.work.outcome is not None
         code, out, err = run.work.outcome
         run.seconds = time.monotonic() - run.work.began
+        run.ended = datetime.now(UTC)
         if run.state == "CANCELLING":
             run.state = "CANCELLED"
         else:
             run.state = "SUCCESS" if code == 0 else "FAILED"
-            run.detail = (
-                ""
-                if code == 0
-                else f"Job failed, please check complete logs in configured logging destination. ExitCode: {code}."
-            )
+            run.detail = "" if code == 0 else self.detail.format(code=code)
         monitoring = run.request["configurationOverrides"]["monitoringConfiguration"]["s3MonitoringConfiguration"]
         folder = f"{monitoring['logUri'].rstrip('/')}/applications/00emr/jobs/{run.id}/SPARK_DRIVER"
         spark_jobs.upload_log(f"{folder}/stdout.gz", out)

@@ -157,14 +157,16 @@ class Stacks:
             boto3.client("s3").create_bucket(Bucket=stack.physical(name))
         elif resource["Type"] == "AWS::IAM::Role":
             trust = json.dumps(resource["Properties"]["AssumeRolePolicyDocument"])
-            boto3.client("iam").create_role(RoleName=stack.physical(name), AssumeRolePolicyDocument=trust)
+            boto3.client("iam", endpoint_url=self.stand_in.endpoint_s3).create_role(
+                RoleName=stack.physical(name), AssumeRolePolicyDocument=trust
+            )
 
     def _remove(self, made: Made, name: str) -> str:
         kind = made.stack.template["Resources"][name]["Type"]
         if kind == "AWS::EMRServerless::Application" and self.stand_in.serverless.application["state"] == "STARTED":
             return "Application must be in stopped or created state to be deleted"
         if kind == "AWS::IAM::Role":
-            boto3.client("iam").delete_role(RoleName=made.stack.physical(name))
+            boto3.client("iam", endpoint_url=self.stand_in.endpoint_s3).delete_role(RoleName=made.stack.physical(name))
         return ""
 
     def _say(self, made: Made, name: str, status: str, reason: str) -> None:

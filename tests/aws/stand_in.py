@@ -76,6 +76,7 @@ class StandIn:
 
     def __init__(self, endpoint_s3: str, scratch: Path) -> None:
         from tests.aws.clusters import Clusters
+        from tests.aws.identities import Callers, Identities
         from tests.aws.serverless_jobs import ServerlessJobs
         from tests.aws.stacks import Stacks
 
@@ -91,11 +92,15 @@ class StandIn:
         self.clusters = Clusters(self)
         self.quotas = Quotas()
         self.stacks = Stacks(self)
+        self.callers = Callers()
+        self.identities = Identities(self)
         services = [
             (service("emr-serverless"), self.serverless),
             (service("emr"), self.clusters),
             (service("service-quotas"), self.quotas),
             (service("cloudformation"), self.stacks),
+            (service("sts"), self.callers),
+            (service("iam"), self.identities),
         ]
         self._services = {model.signing_name: (model, handler) for model, handler in services}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))

@@ -53,10 +53,12 @@ CALLS: dict[tuple[str, str], list[Request]] = {
         )
     ],
     ("s3", "head_bucket"): [Request("s3:ListBucket", BUCKET), Request("s3:ListBucket", "arn:aws:s3:::our-photos")],
+    ("s3", "list_objects_v2"): [Request("s3:ListBucket", "arn:aws:s3:::our-photos")],
     ("s3", "head_object"): [Request("s3:GetObject", f"{BUCKET}/artifacts/archives/one.tar.gz")],
     ("s3", "get_object"): [
         Request("s3:GetObject", f"{BUCKET}/artifacts/current-x86_64.json"),
         Request("s3:GetObject", f"{BUCKET}/artifacts/logs/applications/00emr/jobs/1/SPARK_DRIVER/stderr.gz"),
+        Request("s3:GetObject", "arn:aws:s3:::our-photos/fruits/Apple/1.jpg"),
     ],
     ("s3", "put_object"): [Request("s3:PutObject", f"{BUCKET}/artifacts/archives/one.tar.gz")],
     ("emr-serverless", "get_application"): [Request("emr-serverless:GetApplication", APPLICATION)],
@@ -130,7 +132,7 @@ FROM_JOBS = [
     Request("s3:PutObject", f"{BUCKET}/artifacts/logs/1/stderr.gz"),
     *BOTH_KEYS,
 ]
-BY_WHO_MAKES_STACKS = {"cost_allocation.py", "setup.py", "stack.py"}
+BY_WHO_MAKES_STACKS = {"cost_allocation.py", "rights.py", "setup.py", "stack.py"}
 """Modules whose calls are an administrator's: `fruits emr init` and `fruits emr destroy`."""
 
 

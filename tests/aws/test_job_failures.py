@@ -9,15 +9,13 @@ import pytest
 
 from engines.base import Progress
 from engines.core.errors import InputError, StageError, TransientError
-from engines.core.index.catalog import read_catalog
 from engines.emr.archive import Artifacts
 from engines.emr.calls import Aws as AwsCalls
 from engines.emr.cluster_request import cluster_for
-from engines.emr.cost import estimate_job
 from engines.emr.job_driver import carry_out
 from engines.emr.orders import Entry, Kind
 from engines.emr.protocol import JobName
-from engines.emr.sizing import Work, smallest_size
+from engines.emr.sizing import smallest_size
 from tests.aws import spark_jobs
 from tests.aws.conftest import PHOTOS, Setup
 from tests.aws.jobs import both, jobs_started, states
@@ -200,19 +198,6 @@ def test_bootstrap_that_fails_is_the_cluster_s_reason(setup: Setup, stand_in: St
     assert stand_in.settle() == []
 
 
-def test_max_cost_stops_before_anything_is_started(setup: Setup, stand_in: StandIn):
-    with setup.engine(max_cost=0.001) as engine, pytest.raises(InputError, match=r"more than the 0\.00 US dollars"):
-        setup.featurize(engine)
-    assert jobs_started(stand_in) == 0
-
-
-def test_max_cost_without_a_price_is_refused(setup: Setup, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("engines.emr.cost._price_file", lambda: {"date": "2026-01-01", "source": "none"})
-    with setup.engine(max_cost=5.0) as engine, pytest.raises(InputError, match="no EMR price is known"):
-        setup.featurize(engine)
-    assert jobs_started(stand_in) == 0
-
-
 def test_billing_that_is_late_is_said_not_guessed(setup: Setup, stand_in: StandIn):
     stand_in.serverless.report_billing = False
     with setup.engine(log_wait_seconds=0.2) as engine:
@@ -228,20 +213,6 @@ def test_a_bill_that_cannot_be_read_does_not_cost_the_results(setup: Setup, stan
         stand_in.faults.deny.clear()
     assert "could not be read" in billed
     assert f"fruits emr cost {engine.run}" in billed
-
-
-def test_what_is_not_billed_yet_counts_for_max_cost_as_it_was_estimated(setup: Setup, stand_in: StandIn):
-    stand_in.serverless.report_billing = False
-    stand_in.serverless.work = spark_jobs.fail("lost")
-    shards = len(read_catalog(setup.output, setup.indexed().catalog).shards)
-    work = dict.fromkeys(("featurize", "fit_pca", "project"), Work(PHOTOS, shards))
-    cost = estimate_job(setup.settings, "emr-serverless", work).cost or 0.0
-    with setup.engine(max_cost=1.5 * cost, log_wait_seconds=0.0) as engine:
-        with pytest.raises(StageError):
-            setup.featurize(engine)
-        with pytest.raises(InputError, match="spent: more than the"):
-            setup.featurize(engine)
-    assert jobs_started(stand_in) == 1
 
 
 def test_progress_that_cannot_be_written_ends_no_stage(setup: Setup):

@@ -4,84 +4,17 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import boto3
 import pytest
 
 from engines.emr.settings import load_settings
 from engines.emr.stack import template_text
-from flows import cli
 from tests.aws import spark_jobs
 from tests.aws.conftest import whole_run
+from tests.aws.setup_terminal import Terminal, refused
 from tests.aws.stand_in import StandIn
 from tests.s3 import Aws
-
-
-@dataclass
-class Done:
-    """How a command ended, and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@dataclass
-class Terminal:
-    """`fruits emr ...` in a folder of its own, with nobody at the keyboard."""
-
-    folder: Path
-    archive: Path
-    capture: pytest.CaptureFixture[str]
-    patch: pytest.MonkeyPatch
-
-    @property
-    def stack(self) -> str:
-        return self.folder.name.replace("_", "-").strip("-")
-
-    @property
-    def bucket(self) -> str:
-        return f"{self.stack}-bucket-1a2b3c4d5e6f"
-
-    def emr(self, command: str, *options: str) -> Done:
-        self.patch.setattr(sys, "argv", ["fruits", "emr", command, "--stack", self.stack, *options])
-        self.capture.readouterr()
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        said = self.capture.readouterr()
-        return Done(int(str(code or 0)), said.out, said.err)
-
-    def init(self, *options: str) -> Done:
-        return self.emr("init", "--archive", str(self.archive), "--no-trial", *options)
-
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path,
-    small_archive: Path,
-    stand_in: StandIn,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
-    monkeypatch.setenv("COLUMNS", "200")
-    for name, value in {"POLL_SECONDS": "0.01", "PATIENCE_SECONDS": "5", "LOG_WAIT_SECONDS": "1"}.items():
-        monkeypatch.setenv(f"FRUITS_EMR_{name}", value)
-    return Terminal(tmp_path, small_archive, capsys, monkeypatch)
-
-
-def refused(done: Done, message: str, hint: str) -> None:
-    """The command ended with this error, without a traceback, and says what to do."""
-    assert done.returncode in (1, 2), done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert message in done.stderr
-    assert hint in done.stderr
 
 
 def test_it_asks_before_anything_is_made(terminal: Terminal, stand_in: StandIn):
@@ -206,6 +139,17 @@ def test_the_bucket_may_be_kept(terminal: Terminal, stand_in: StandIn, aws: Aws)
     later = terminal.emr("destroy", "--yes")  # found by the settings, which are kept as long as it is
     assert later.returncode == 0, later.stderr
     refused(terminal.emr("destroy", "--yes"), "there is no stack", "--config")
+
+
+def test_a_right_that_is_missing_is_named_before_anything_is_made(terminal: Terminal, stand_in: StandIn):
+    stand_in.identities.lacks = {"iam:CreateRole": "policies"}
+    refused(terminal.init("--yes"), "nothing was made: iam:CreateRole", "an administrator once")
+    assert stand_in.count("CreateStack") == 0
+    stand_in.identities.lacks.clear()
+    assert "rights: all " in terminal.init("--yes").stdout
+    stand_in.identities.lacks = {"iam:CreateRole": "policies"}
+    again = terminal.init("--yes")  # bringing it up to date makes no role
+    assert again.returncode == 0, again.stderr
 
 
 SCP = (

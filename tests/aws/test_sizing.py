@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from engines.emr.cost import closing_line, cost_record, estimate_job, load_prices
+from engines.emr.cost import Estimate, closing_line, cost_record, estimate_job, load_prices
 from engines.emr.protocol import Billed, JobName
 from engines.emr.settings import EmrSettings
 from engines.emr.sizing import WORKER_MEMORY_GB, Work, size_for_job
+from flows.cli import app
 
 STAGES = ["featurize", "fit_pca", "project"]
 
@@ -64,6 +66,36 @@ def test_the_estimate_of_all_of_fruits_360_is_what_the_readme_says():
         f"*Estimate for 90,483 images: {cluster.billed.instance_hours:.1f} instance hours of\nm6i.xlarge, "
         f"{cluster.minutes:.0f} minutes, {cluster.cost:.2f} dollars.*"
     ) in readme
+
+
+def a_job_for_each_stage(work: dict[str, Work]) -> list[Estimate]:
+    """What the same run would take with the listing and each stage as a job of its own."""
+    listing = {"featurize": Work(0, 1)}  # starts, and ends at once
+    jobs = [listing, *({stage: todo} for stage, todo in work.items())]
+    return [estimate_job(EmrSettings(), "emr-serverless", job) for job in jobs]
+
+
+def test_one_job_against_four_is_what_the_readme_says():
+    work = all_of(90_483, 177)
+    readme = README.read_text()
+    runs = {
+        "a job for each stage": a_job_for_each_stage(work),
+        "one job": [estimate_job(EmrSettings(), "emr-serverless", work)],
+    }
+    for name, jobs in runs.items():
+        minutes, hours = sum(job.minutes for job in jobs), sum(job.billed.vcpu_hours for job in jobs)
+        cost = sum(job.cost or 0 for job in jobs)
+        assert f"| {name} | {len(jobs)} | {minutes:.0f} | {hours:.1f} | {cost:.2f} |" in readme
+
+
+def test_the_command_says_it_without_an_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["emr", "estimate", "90483"])
+    assert done.exit_code == 0, done.output
+    for engine, workers in (("emr-serverless", "2 executors of 4 vCPU"), ("emr-cluster", "3 m6i.xlarge")):
+        assert f"{workers}, {estimate_job(EmrSettings(), engine, all_of(90_483, 177))}" in done.output
+    spare = CliRunner().invoke(app, ["emr", "estimate", "90483", "--emr", "flex=true"])
+    assert "no price of spare capacity known" in spare.output
 
 
 def test_the_estimate_of_the_readme_s_trial_is_what_it_says():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark import cloudpickle
@@ -18,9 +20,9 @@ from engines.emr.calls import Aws
 from engines.emr.cost import cost_record, estimate_job, load_prices
 from engines.emr.cost_allocation import allocate_by_job, allocation_of
 from engines.emr.protocol import Billed
-from engines.emr.serverless import _billed
 from engines.emr.settings import EmrSettings, settings_from
 from engines.emr.sizing import Work
+from engines.emr.worker_hours import billed_workers, used_workers
 from engines.patience import TRIES
 from engines.spark.engine import SparkEngine
 from tests.aws import spark_jobs
@@ -82,16 +84,32 @@ def test_a_boto3_that_does_not_know_it_is_said_before_anything_starts(
     assert stand_in.serverless.runs == {}
 
 
-def test_the_driver_is_billed_as_standard_and_the_executors_as_flex():
+def job_run(**facts: Any) -> dict[str, Any]:
+    """A job of Flex with a driver of 2 vCPU and 8 GB, and 3 executors of 4 vCPU and 8 GB, as GetJobRun has it."""
     conf = {"driver.cores": "2", "driver.memory": "2g", "driver.memoryOverhead": "6g", "executor.cores": "4"}
+    conf |= {"executor.memory": "2g", "executor.memoryOverhead": "6g", "executor.instances": "3"}
     words = " ".join(f"--conf spark.{name}={value}" for name, value in conf.items())
-    run = {
-        "flexExecution": {"enabled": True},
-        "jobDriver": {"sparkSubmit": {"sparkSubmitParameters": words}},
-        "totalExecutionDurationSeconds": 1800,
-        "billedResourceUtilization": {"vCPUHour": 5.0, "memoryGBHour": 12.0, "storageGBHour": 0.5},
-    }
-    assert _billed(run) == Billed(1.0, 4.0, 0.5, flex_vcpu_hours=4.0, flex_memory_gb_hours=8.0)
+    driver = {"sparkSubmit": {"sparkSubmitParameters": words}}
+    return {"flexExecution": {"enabled": True}, "jobDriver": driver, **facts}
+
+
+def test_the_driver_is_billed_as_standard_and_the_executors_as_flex():
+    billed = {"vCPUHour": 5.0, "memoryGBHour": 12.0, "storageGBHour": 0.5}
+    run = job_run(totalExecutionDurationSeconds=1800, billedResourceUtilization=billed)
+    assert billed_workers(run) == Billed(1.0, 4.0, 0.5, flex_vcpu_hours=4.0, flex_memory_gb_hours=8.0)
+
+
+def test_what_a_job_has_used_before_it_is_billed_is_its_workers_for_as_long_as_it_runs():
+    began = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    hour = Billed(2.0, 8.0, flex_vcpu_hours=12.0, flex_memory_gb_hours=24.0)
+    later = began + timedelta(hours=2)
+    assert used_workers(job_run(), later) == Billed()  # it waits for its start
+    assert used_workers(job_run(startedAt=began), later) == hour.times(2)
+    assert used_workers(job_run(startedAt=began, endedAt=began + timedelta(minutes=30)), later) == hour.times(0.5)
+    assert used_workers(job_run(startedAt=began), began + timedelta(seconds=5)) == hour.times(1 / 60)
+    billed = {"vCPUHour": 5.0, "memoryGBHour": 12.0, "storageGBHour": 0.0}
+    run = job_run(startedAt=began, totalExecutionDurationSeconds=1800, billedResourceUtilization=billed)
+    assert used_workers(run, later) == billed_workers(run)
 
 
 def test_without_its_price_the_cost_is_an_upper_bound_and_says_so():

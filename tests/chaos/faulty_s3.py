@@ -15,15 +15,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from tests.s3_answers import refused
+from tests.s3_answers import Answer, refused
 
 STALL_SECONDS = 3.0
 
 FAULTS = ("500", "503", "reset", "stall", "cut", "wrong length")
 """Internal errors, SlowDown, connections reset, answers that never come, half a body, a length that is not true."""
 
-Rule = Callable[[str, str, int], str | None]
-"""The fault of a request by its method, its path, and how often that was asked for (from 0); None for none."""
+Rule = Callable[[str, str, int], str | Answer | None]
+"""The fault of a request by its method, its path, and how often that was asked for (from 0); None for none.
+
+An Answer is given in place of that of the S3 behind.
+"""
 
 
 def now_and_then(seed: int, share: float, faults: tuple[str, ...] = FAULTS) -> Rule:
@@ -54,6 +57,8 @@ def faulty_s3(behind: str, rule: Rule) -> Iterator[FaultyS3]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer leaves in one piece: obstore waits for a body with the GIL, which a server in its process needs.
+        wbufsize = 1 << 20
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -61,8 +66,10 @@ def faulty_s3(behind: str, rule: Rule) -> Iterator[FaultyS3]:
             running.asked[asked] += 1
             fault = running.rule(*asked, running.asked[asked] - 1)
             if fault is not None:
-                running.met[fault] += 1
-            if fault in ("reset", "stall"):
+                running.met[fault if isinstance(fault, str) else str(fault.status)] += 1
+            if isinstance(fault, Answer):
+                self._answer(fault)
+            elif fault in ("reset", "stall"):
                 time.sleep(STALL_SECONDS if fault == "stall" else 0)
                 # Closing with a linger of 0 seconds resets the connection.
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -75,7 +82,9 @@ def faulty_s3(behind: str, rule: Rule) -> Iterator[FaultyS3]:
 
         def _refuse(self, fault: str) -> None:
             codes = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied", "404": "NoSuchKey"}
-            answer = refused(codes[fault], "a fault for a test", int(fault))
+            self._answer(refused(codes[fault], "a fault for a test", int(fault)))
+
+        def _answer(self, answer: Answer) -> None:
             self.send_response(answer.status)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
