@@ -159,7 +159,12 @@ class TerminalSettings:
     """What `fruits run` takes besides."""
 
     max_cost: Annotated[
-        float | None, Option("On EMR: stop before the estimate exceeds so many US dollars.", metavar="USD")
+        float | None,
+        Option(
+            "On EMR: what the run may cost, in US dollars. No job is started whose estimate is more, and one that "
+            "would take the run above it is cancelled.",
+            metavar="USD",
+        ),
     ] = None
     prefect: Annotated[
         bool | None,
