@@ -135,7 +135,7 @@ class StandIn:
         model, handler, region = self._service(headers)
         try:
             name, parameters = model.parse(method, url, headers, body)
-            self._refuse(region)
+            self._refuse(REGION if model.signing_name in ("iam", "sts") else region)  # which are the same in each
             if self._used(self.faults.lose_before, name):
                 return 0, b"", True
             if name in self.faults.deny:

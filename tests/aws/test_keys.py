@@ -9,7 +9,7 @@ import pytest
 
 from engines.core.errors import FruitsError, InputError, StageError, StorageError
 from tests.aws import spark_jobs
-from tests.aws.conftest import PHOTOS, Setup
+from tests.aws.conftest import PHOTOS, Setup, objects
 from tests.aws.jobs import jobs_started
 from tests.aws.setup_terminal import Terminal, refused
 from tests.aws.stand_in import ACCOUNT, REGION, StandIn
@@ -51,6 +51,15 @@ def locked(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LockedS3]:
     with faulty_s3(aws.endpoint, keys.answer) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         yield keys
+
+
+@pytest.fixture
+def setup(setup: Setup, locked: LockedS3, aws: Aws) -> Setup:
+    """With images of its own: the connection to a place is kept, and here it goes by way of the keys."""
+    bucket = aws.new_bucket()
+    aws.put(bucket, objects(setup.source))
+    setup.source = f"s3://{bucket}"
+    return setup
 
 
 def bucket_of(location: str) -> str:

@@ -75,8 +75,9 @@ def test_the_stages_of_a_job_count_together(setup: Setup, stand_in: StandIn):
     """The first stage is within the bound; the job goes on, and is cancelled in the second."""
     engine = setup.engine(max_cost=1e9, prices=DEAR)
 
-    def from_now_on(_: spark_jobs.Work) -> None:
+    def from_now_on(work: spark_jobs.Work) -> None:
         engine.settings = setup.engine(max_cost=1.0, prices=DEAR).settings
+        work.cancelled.wait()
 
     stand_in.serverless.work = spark_jobs.before("fit_pca", from_now_on)
     with engine, pytest.raises(StageError, match=r"more than the 1\.00 of max_cost"):
