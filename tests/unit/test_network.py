@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import random
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -19,9 +22,11 @@ from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.networks.prepare import prepare_model
 from engines.core.networks.runtimes import open_runtime
+from engines.core.proof.reading import sealed_json
 from engines.core.sample_photos import encode_photo
 from flows.checks import cache_folder
 from tests.conftest import TEST_WEIGHTS
+from tests.damage import DAMAGE
 
 
 class Conversions:
@@ -94,13 +99,49 @@ def test_the_second_call_is_served_from_the_cache(
     assert prepare_model("random", "litert", conversions.cache) == random_model
 
 
-def test_a_damaged_cache_is_noticed(random_model: Model, conversions: Conversions, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", [network.NETWORK, network.FACTS])
+def test_a_damaged_cache_is_said_and_made_again(
+    random_model: Model,
+    conversions: Conversions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    damage: str,
+) -> None:
     shutil.copytree(conversions.cache, tmp_path, dirs_exist_ok=True)
     (entry,) = (path.parent for path in tmp_path.glob("models/*/facts.json"))
-    (entry / "network.bin").write_bytes(random_model.content[:-1])
-    with pytest.raises(StageError, match="damaged") as error:
+    seal_facts(entry)
+    whole = {path.name: path.read_bytes() for path in entry.iterdir()}
+    DAMAGE[damage](entry / name, Path(__file__), random.Random(7))
+
+    def convert(*_: object) -> None:
+        for each, content in whole.items():
+            (entry / each).write_bytes(content)
+
+    monkeypatch.setattr(network, "_convert", convert)
+    assert prepare_model("random", "litert", tmp_path) == random_model
+    assert re.search(rf"in the cache, {entry}/\S+ is \w+.*; it is made again", caplog.text)
+    assert {path.name: path.read_bytes() for path in entry.iterdir()} == whole
+
+
+def seal_facts(entry: Path) -> None:
+    """As conversions write them, whatever made the cache that the tests were given."""
+    facts = json.loads((entry / network.FACTS).read_text())
+    facts.pop("seal", None)
+    (entry / network.FACTS).write_bytes(sealed_json(facts, network.FACTS))
+
+
+def test_a_cache_that_keeps_nothing_is_an_error(
+    conversions: Conversions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(conversions.cache, tmp_path, dirs_exist_ok=True)
+    (facts,) = tmp_path.glob("models/*/facts.json")
+    facts.write_bytes(b"")
+    monkeypatch.setattr(network, "_convert", lambda *_: None)
+    with pytest.raises(StageError, match=f"the cache {tmp_path} does not keep what is written there"):
         prepare_model("random", "litert", tmp_path)
-    assert str(entry) in error.value.message
 
 
 def test_imagenet_without_network_names_the_way_out(conversions: Conversions) -> None:

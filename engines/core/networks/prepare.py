@@ -16,18 +16,23 @@ import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from engines.core.errors import DownloadError, InputError, StageError
+from engines.core.errors import DamagedError, DownloadError, InputError, StageError
 from engines.core.networks.base import Network
 from engines.core.networks.choices import check_runtime
 from engines.core.networks.model import Model, library_versions, make_recipe
 from engines.core.networks.table import DEFAULT_NETWORK, network_named
+from engines.core.proof.reading import damaged, read_json, read_proven, sealed_json
 from engines.core.scratch import scratch_folder
+from engines.core.storage import open_storage
 
 CONVERSION = 1
 """Counted up whenever `engines.core.networks.build` would build another graph from the same weights."""
 
 _CALIBRATION = 2
 """Counted up whenever `engines.core.networks.calibrate` would give other weights."""
+
+NETWORK, FACTS = "network.bin", "facts.json"
+"""The files of a cache entry: the converted network, and the digests of it and of the weights it was made of."""
 
 _UNFINISHED = ".unfinished-"
 
@@ -55,14 +60,34 @@ def prepare_model(weights: str, runtime: str, cache: Path, network: str = DEFAUL
     identity = known[weights] if weights in known else _sha256(Path(weights))
     key = hashlib.sha256(json.dumps([network, identity, runtime, converter, CONVERSION]).encode()).hexdigest()[:20]
     entry = cache / "models" / key
-    if not (entry / "facts.json").is_file():
+    cached = _read_cached(entry)
+    if cached is None:
         _convert(built, weights, runtime, entry)
-    content = (entry / "network.bin").read_bytes()
-    facts = json.loads((entry / "facts.json").read_text())
-    if hashlib.sha256(content).hexdigest() != facts["graph_sha256"]:
-        raise StageError(f"the cached model {entry} is damaged", "Remove that folder and run again.")
-    recipe = make_recipe(content, built, runtime=runtime, weights=name, weights_sha256=facts["weights_sha256"])
+        cached = _read_cached(entry)
+    if cached is None:
+        raise StageError(
+            f"the cache {cache} does not keep what is written there", "Check its disk, or set FRUITS_CACHE."
+        )
+    content, weights_sha256 = cached
+    recipe = make_recipe(content, built, runtime=runtime, weights=name, weights_sha256=weights_sha256)
     return Model(content, recipe)
+
+
+def _read_cached(entry: Path) -> tuple[bytes, str] | None:
+    """The network of a cache entry and the digest of its weights; None for one that is to be made: it is not there, or
+    damaged, which is said.
+    """
+    storage = open_storage(str(entry))
+    try:
+        facts = read_json(storage, FACTS)
+        content = read_proven(storage, NETWORK).content
+        if hashlib.sha256(content).hexdigest() != facts.get("graph_sha256") or not facts.get("weights_sha256"):
+            raise damaged(storage, NETWORK, "corrupt", f"its bytes are not those that {FACTS} says")
+    except DamagedError as damage:
+        if entry.exists():
+            _LOGGER.warning("in the cache, %s; it is made again", damage.message)
+        return None
+    return content, facts["weights_sha256"]
 
 
 def check_weights_file(weights: str) -> str:
@@ -115,9 +140,11 @@ def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
             raise kind(*json.loads(failure.read_text()))
         if done.returncode != 0:
             raise StageError(f"the network could not be converted (exit {done.returncode})", done.stderr[-2000:])
+        facts = json.loads(Path(folder, FACTS).read_text())
+        Path(folder, FACTS).write_bytes(sealed_json(facts, FACTS))
         # Facts last: an entry without them does not count.
         entry.mkdir(exist_ok=True)
-        for name in ("network.bin", "facts.json"):
+        for name in (NETWORK, FACTS):
             os.replace(Path(folder, name), entry / name)
 
 
