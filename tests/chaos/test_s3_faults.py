@@ -93,6 +93,18 @@ def test_a_photo_that_may_not_be_read_ends_the_run_and_is_named(
     assert "003.jpg was denied (AccessDenied: a fault for a test)" in ended.errors
 
 
+def test_a_photo_that_is_gone_each_time_it_is_read_is_a_reject(
+    chaos: Chaos, s3: FaultyS3, bucket: str, tmp_path: Path
+) -> None:
+    s3.rule = lambda method, path, _: "404" if method == "GET" and path.endswith("003.jpg") else None
+    ended = chaos.run(tmp_path / "output", "--max-rejects", "0.1", place=f"s3://{bucket}/out")
+    assert ended.code == 0, ended.errors
+    assert "replaced or removed since they were listed; the source is listed again" in ended.errors
+    record = read_record(f"s3://{bucket}/out")
+    assert record.rejected_by_reason.keys() == {"missing"}
+    assert record.counts.featurized == IMAGES - record.counts.rejected
+
+
 @pytest.mark.parametrize("engine", ["dask", "spark"])
 def test_no_secret_is_in_what_a_run_writes_or_says(
     chaos: Chaos, aws: Aws, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str

@@ -550,6 +550,19 @@ class TestOddKeys:
         ]
 
 
+def test_an_answer_whose_length_is_not_true_is_asked_for_again(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: Request) -> Answer:
+        if "range" in request.headers:
+            return refused("InvalidRange", "The requested range is not satisfiable", 416)
+        return Answer(b"abc", length=103 if asked.pop() else None)
+
+    asked = [False, True]
+    with answering(answer) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        assert open_object_storage("s3://b").read("photo.jpg") == b"abc"
+    assert asked == []
+
+
 def test_requests_are_of_the_prefix_only(server: Answers) -> None:
     list(open_object_storage("s3://b/photos 2026").list("a+b"))
     (request,) = server.requests

@@ -349,6 +349,19 @@ class TestReadAhead:
     def test_nothing_to_read(self) -> None:
         assert list(read_ahead(lambda item: b"", [], 8)) == []
 
+    def test_a_slow_read_holds_up_no_other_as_far_as_memory_allows(self) -> None:
+        others = threading.Semaphore(0)
+
+        def read(item: int) -> bytes:
+            if item == 0:
+                assert all(others.acquire(timeout=30) for _ in range(9)), "the nine behind it were read meanwhile"
+            else:
+                others.release()
+            return b""
+
+        assert list(read_ahead(read, list(range(20)), 2, held=10)) == [b""] * 20
+        assert others._value == 10
+
 
 @pytest.mark.parametrize(
     ("location", "normal"),

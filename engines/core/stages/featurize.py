@@ -31,6 +31,9 @@ from engines.core.storage import read_ahead
 READ_AHEAD = 32
 """Reads under way at once in one worker: 32 at 50 ms each are 640 images a second, more than a core featurizes."""
 
+HELD_BYTES = 32_000_000
+"""So much of a shard may be in memory before its turn: a read that is slow, or tried again, then holds up no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
@@ -154,7 +157,10 @@ def read_contents(source: Source, entries: list[Entry]) -> Iterator[bytes | Reje
         except RejectedImageError as reject:
             return reject
 
-    for content in read_ahead(read, entries, READ_AHEAD):
+    largest = max((entry.size for entry in entries), default=0)
+    # Not every source knows how large its photos are.
+    held = HELD_BYTES // largest if largest and all(entry.size for entry in entries) else READ_AHEAD
+    for content in read_ahead(read, entries, READ_AHEAD, held):
         if isinstance(content, FruitsError):
             raise content
         yield content

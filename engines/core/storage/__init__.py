@@ -56,12 +56,16 @@ def _opened(location: str) -> Storage:
     return open_object_storage(location)
 
 
-def read_ahead(read: Callable[[T], U], items: list[T], window: int) -> Iterator[U | FruitsError]:
+def read_ahead(
+    read: Callable[[T], U], items: list[T], window: int, held: int | None = None
+) -> Iterator[U | FruitsError]:
     """Yield `read(item)` for every item in order, with up to `window` reads under way at once.
 
-    Small objects on S3 take 20 to 50 ms each, about ten times what the network needs for an image. A FruitsError is
-    yielded in its item's place, so that the caller decides; anything else is raised.
+    Small objects on S3 take 20 to 50 ms each, about ten times what the network needs for an image. Up to `held` items
+    (`window` by default) are under way or in memory: so far ahead reading goes on while one read takes its time. A
+    FruitsError is yielded in its item's place, so that the caller decides; anything else is raised.
     """
+    held = max(window, held or 0)
 
     def attempt(item: T) -> U | FruitsError:
         try:
@@ -70,12 +74,12 @@ def read_ahead(read: Callable[[T], U], items: list[T], window: int) -> Iterator[
             return error
 
     with ThreadPoolExecutor(max_workers=window, thread_name_prefix="read-ahead") as pool:
-        pending: list[Future[U | FruitsError]] = [pool.submit(attempt, item) for item in items[:window]]
+        pending: list[Future[U | FruitsError]] = [pool.submit(attempt, item) for item in items[:held]]
         try:
             for position in range(len(items)):
                 yield pending.pop(0).result()
-                if position + window < len(items):
-                    pending.append(pool.submit(attempt, items[position + window]))
+                if position + held < len(items):
+                    pending.append(pool.submit(attempt, items[position + held]))
         finally:
             for future in pending:
                 future.cancel()

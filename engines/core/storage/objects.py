@@ -7,13 +7,13 @@ import io
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from engines.core.errors import FruitsError, InputError, StorageError
+from engines.core.errors import FruitsError, InputError, StorageError, TransientError
 from engines.core.storage.aws import S3Access, s3_access
 from engines.core.storage.base import Storage, StoredObject, changed, version_of
 from engines.core.storage.locations import why_unreadable
 from engines.core.storage.repetition import repeated, repeating
 from engines.core.storage.s3_keys import list_bucket, read_object
-from engines.core.storage.store_errors import first_line, translated, unreadable_name
+from engines.core.storage.store_errors import AGAIN, first_line, translated, unreadable_name
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -99,9 +99,12 @@ class ObjectStorage(Storage):
             options["if_match"] = f'"{version}"'
         with translated(self.uri(key)):
             try:
-                return bytes(obstore.get(self._store, key, options=options).bytes())
+                content = bytes(obstore.get(self._store, key, options=options).bytes())
             except PreconditionError:
                 raise changed(self.uri(key)) from None
+        if len(content) > length:  # obstore asked for more, as the answer's length was not true
+            raise TransientError(f"{self.uri(key)}: the answer is longer than what was asked for", AGAIN)
+        return content
 
     @repeating
     def open(self, key: str) -> IO[bytes]:

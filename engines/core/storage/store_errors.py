@@ -10,7 +10,7 @@ from xml.sax.saxutils import unescape
 
 from engines.core.errors import FruitsError, GoneError, InputError, StorageError, TransientError
 
-_AGAIN = "Run again: what was done is kept."
+AGAIN = "Run again: what was done is kept."
 _ANOTHER_REGION = "Set AWS_DEFAULT_REGION to it, or `region` in the profile."
 _SIGN_IN = "Sign in again (`aws sso login`) or renew the keys, then run again: what was done is kept."
 
@@ -30,9 +30,11 @@ _ADVICE = {
 
 _KMS = "The bucket is encrypted with a key of KMS: allow kms:Decrypt (to write, kms:GenerateDataKey too) on that key."
 
-_HEALS = {408, 429, *range(500, 600)}
+_HEALS = {408, 416, 429, *range(500, 600)}
 _HEALING_CODES = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
-"""Answers that another attempt may change."""
+"""Answers that another attempt may change. 416: obstore asks for what is missing of an answer that ended early:
+nothing, where the length it gave was not true.
+"""
 
 _CERTIFICATE = re.compile(r"invalid peer certificate: ([^\n\"]+)|InvalidCertificate\(\s*(\w+)")
 """How rustls says that it does not trust the service."""
@@ -84,7 +86,7 @@ def _of_connection(uri: str, error: BaseException, text: str) -> FruitsError:
         return untrusted(uri, certificate[1] or certificate[2])
     cause = _SYSTEM.search(text)
     why = f" ({next(group for group in cause.groups() if group)})" if cause else ""
-    return TransientError(f"{uri}: {first_line(error)}{why}", _AGAIN)
+    return TransientError(f"{uri}: {first_line(error)}{why}", AGAIN)
 
 
 def of_botocore(uri: str, error: Exception) -> FruitsError:
@@ -100,9 +102,9 @@ def of_botocore(uri: str, error: Exception) -> FruitsError:
     if isinstance(error, exceptions.SSLError) and "certificate" in str(error).lower():
         return untrusted(uri, first_line(error))
     if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError)):
-        return TransientError(f"{uri}: {first_line(error)}", _AGAIN)
+        return TransientError(f"{uri}: {first_line(error)}", AGAIN)
     if isinstance(error, ResponseParserError):
-        return TransientError(f"{uri}: the answer was cut short", _AGAIN)
+        return TransientError(f"{uri}: the answer was cut short", AGAIN)
     return _of_credentials(uri, f"{type(error).__name__}: {first_line(error)}")
 
 
@@ -118,7 +120,7 @@ def refusal(uri: str, status: int, code: str, message: str) -> FruitsError:
     if status in {301, 307} or (code == "AuthorizationHeaderMalformed" and "region" in message):
         return StorageError(f"the bucket of {uri} is in another region ({shown})", _ANOTHER_REGION)
     if code in _HEALING_CODES or status in _HEALS:
-        return TransientError(f"{uri}: {shown}", _AGAIN)
+        return TransientError(f"{uri}: {shown}", AGAIN)
     if status in {401, 403} or code in _ADVICE:
         advice = _KMS if "kms" in message.lower() else _ADVICE.get(code, _ADVICE["AccessDenied"])
         return StorageError(f"access to {uri} was denied ({shown})", advice)
@@ -144,7 +146,7 @@ def unreadable_name(uri: str, why: str) -> InputError:
 def _of_credentials(uri: str, why: str) -> FruitsError:
     """Credentials could not be renewed while the run went."""
     if _NETWORK.match(why):
-        return TransientError(f"{uri}: the credentials cannot be renewed ({why})", _AGAIN)
+        return TransientError(f"{uri}: the credentials cannot be renewed ({why})", AGAIN)
     return StorageError(f"{uri}: the AWS credentials are not valid any more ({why})", _SIGN_IN)
 
 
