@@ -295,15 +295,21 @@ def _listed(value: Any) -> Any:
 def publish(output: str, record: RunRecord) -> None:
     """Replace run.json atomically: from here on readers see the results that `record` names.
 
-    The record of other results is kept, see `former_records`.
+    The record of other results is kept, see `former_records`; that of another output is not.
     """
     storage = open_storage(output)
     if storage.exists(RECORD):
-        former = storage.read(RECORD)
+        content = storage.read(RECORD)
         with contextlib.suppress(InputError):  # one that is damaged tells nobody anything
-            if _record_of(storage, RECORD, former).results != record.results:
-                storage.write(f"{FORMER}/{hashlib.sha256(former).hexdigest()[:20]}.json", former)
+            former = _record_of(storage, RECORD, content)
+            if former.results != record.results and _is_of(storage, former):
+                storage.write(f"{FORMER}/{hashlib.sha256(content).hexdigest()[:20]}.json", content)
     storage.write(RECORD, sealed_json(record.to_json(), RECORD))
+
+
+def _is_of(storage: Storage, record: RunRecord) -> bool:
+    """Whether the results that a record names are in this output."""
+    return {part.key for part in record.parts} <= {item.key for item in storage.list(record.results)}
 
 
 def former_records(output: str) -> list[tuple[str, RunRecord]]:

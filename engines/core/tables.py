@@ -132,8 +132,8 @@ def to_parquet(table: pa.Table, metadata: dict[str, Any] | None = None, *, seal:
     `engines.core.proof.seal`; the pages then have checksums too, for readers that know nothing of seals. Equal
     arguments give equal bytes with one version of pyarrow.
     """
-    if metadata is not None:
-        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
+    facts = None if metadata is None else {METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
+    table = table.replace_schema_metadata(facts)  # a table that was read has those of its file, and its seal
     dictionary = [field.name for field in table.schema if pa.types.is_string(field.type)]
     sink = io.BytesIO()
     with pq.ParquetWriter(

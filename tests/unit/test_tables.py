@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from engines.core import tables
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
+from engines.core.proof.reading import sealed_table
 
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -70,6 +71,14 @@ def test_results_are_what_other_programs_read(tmp_path_factory: pytest.TempPathF
 )
 def test_no_column_may_be_null(schema: pa.Schema) -> None:
     assert not any(field.nullable for field in schema)
+
+
+def test_a_table_that_was_read_is_written_without_the_facts_and_the_seal_of_its_file() -> None:
+    table = results(["a"], np.ones((1, 2), np.float32))
+    read = tables.from_parquet(sealed_table(table, "results/part.parquet", {"width": 2}))
+    assert read.schema.metadata.keys() == {tables.METADATA_KEY, tables.SEAL_KEY}
+    assert not tables.from_parquet(tables.to_parquet(read)).schema.metadata
+    assert tables.from_parquet(tables.to_parquet(read, {})).schema.metadata.keys() == {tables.METADATA_KEY}
 
 
 def test_a_file_without_facts_is_an_error() -> None:

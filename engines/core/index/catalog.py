@@ -178,8 +178,7 @@ class _Writer:
             name: Split(count, digest.hexdigest()[:20]) for name, (count, digest) in sorted(self._splits.items())
         }
         if not self._by_folder:
-            names = [str(field) for field in self._schema]
-            catalog.described = _digest([names, self._described.hexdigest()])
+            catalog.described = _digest([[str(field) for field in self._schema], self._described.hexdigest()])
         catalog.remarks = remarks
         facts = [catalog.source, asdict(catalog.selection), asdict(catalog.labelling), catalog.described]
         catalog.version = _digest([*facts, self._shards.hexdigest()])
@@ -266,8 +265,7 @@ def entries_of(rows: pa.Table) -> list[Entry]:
 
 def _check_same_source(source: str, output: str) -> None:
     """An output belongs to one source, so that no reader ever meets rows of two."""
-    former = _source_of(output)
-    if former not in (None, source):
+    if (former := _source_of(output)) not in (None, source):
         raise InputError(
             f"{output} holds results of another source: {former}",
             "Choose another output, or remove this one first. If the photos were moved here: --source-moved.",
