@@ -77,7 +77,7 @@ DAMAGE: dict[str, Callable[[Path, Path, random.Random], None]] = {
 }
 
 
-def run(source: Path, output: Path, weights: str, **options: object) -> chain.Outcome:
+def run(source: Path, output: Path | str, weights: str, **options: object) -> chain.Outcome:
     """`fruits run`, on an engine that needs no cluster."""
     settings = RunSettings(
         source=str(source),
