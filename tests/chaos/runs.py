@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from tests.command_line import FRUITS
 from tests.parity.chain import bytes_of
 
 SHARD_SIZE = 8
-_END_SECONDS = 900
+_END_SECONDS = 500
+"""What a run may take here, and what is left of one to end: less than a test may."""
+_MARK = "FRUITS_CHAOS_RUNS"
+"""A variable of all processes of these runs, but those of a cluster that was there before."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,14 @@ class Chaos:
         `place`: the output, where it is no folder. Files about the run are beside `output`, or beside `aside`.
         """
         beside = aside or output
-        trace, once = (beside.with_name(f"{beside.name}.{name}") for name in ("trace", "once"))
-        for each in (trace, once):
+        files = {name: beside.with_name(f"{beside.name}.{name}") for name in ("trace", "once", "driver")}
+        for each in files.values():
             each.unlink(missing_ok=True)
-        self.orders.write_text(
-            json.dumps({"trace": str(trace), "once": str(once), "plan": plan, "retry_seconds": retry_seconds})
-        )
+        named = {name: str(path) for name, path in files.items()}
+        self.orders.write_text(json.dumps({**named, "plan": plan, "retry_seconds": retry_seconds}))
+        self.scratch.mkdir(exist_ok=True)
         environment = {**os.environ, **variables(self.orders), "FRUITS_CHAOS_DRIVER": "new"}
+        environment |= {"TMPDIR": str(self.scratch), _MARK: str(self.folder)}
         environment.pop("PREFECT_API_URL", None)
         command = [
             FRUITS,
@@ -82,8 +88,20 @@ class Chaos:
             timeout=_END_SECONDS,
             check=False,
         )
-        steps = trace.read_text().splitlines() if trace.exists() else []
+        steps = files["trace"].read_text().splitlines() if files["trace"].exists() else []
         return Ended(done.returncode, done.stderr, steps)
+
+    @property
+    def scratch(self) -> Path:
+        """The TMPDIR of all these runs."""
+        return self.folder / "scratch"
+
+    def left_behind(self) -> list[str]:
+        """What is left of these runs, once they have had time to end: processes, and files in TMPDIR."""
+        deadline = time.monotonic() + _END_SECONDS
+        while (left := processes_with(_MARK, str(self.folder))) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left + [str(path) for path in self.scratch.iterdir()]
 
     def finish(self, output: Path, *options: str, place: str | None = None, aside: Path | None = None) -> Ended:
         """Run it; it must succeed."""
@@ -98,6 +116,16 @@ def variables(orders: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(HOOK), os.environ["PYTHONPATH"]]),
         "FRUITS_CHAOS_FILE": str(orders),
     }
+
+
+def processes_with(name: str, value: str) -> list[str]:
+    """The command lines of the running processes that have a variable of this value."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if f"{name}={value}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
 
 
 def published(output: Path) -> dict[str, str]:

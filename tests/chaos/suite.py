@@ -1,4 +1,5 @@
-"""What every engine survives. An engine inherits `EngineChaos`, and says in `engine` how `fruits run` is asked for it.
+"""What every engine survives. An engine inherits `EngineChaos`, and says in `engine` how `fruits run` is asked for it,
+and in `only_worker` how with one worker.
 
 Points of death are steps of the storage, counted: which ones is drawn from a seed that is printed, never left to a
 clock. FRUITS_CHAOS_POINTS (20 by `make test-chaos`) is how often the driver is killed, FRUITS_CHAOS_SEED the seed.
@@ -22,6 +23,9 @@ from tests.conftest import write_photos
 
 POINTS = int(os.environ.get("FRUITS_CHAOS_POINTS", "1"))
 SEED = int(os.environ.get("FRUITS_CHAOS_SEED", "7"))
+KILLS = 5
+"""So often a run is killed before it may end. A series of them is one test, which has a time limit."""
+
 IMAGES, WORKERS, TRIES = 60, 2, 3
 
 PHOTO_SECONDS = ("--photo-seconds", "5")
@@ -61,39 +65,51 @@ class EngineChaos:
         ended = chaos.finish(output)
         return published(output), ended
 
+    @pytest.mark.parametrize("series", range(-(-POINTS // KILLS)))
     def test_the_driver_is_killed_again_and_again(
-        self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended]
+        self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], series: int
     ) -> None:
         files, whole = undisturbed
         shards = whole.shards_begun()
         steps = sum(step.startswith("driver ") for step in whole.steps)
-        points = random.Random(SEED)
-        print(f"seed {SEED}: {POINTS} points among {steps} steps of the driver, {shards} shards")
-        begun = runs = 0
-        for number in range(POINTS):
-            output = chaos.folder / f"driver-{number // 5}"  # a run is killed up to 5 times before it may end
+        points = random.Random(f"{SEED} {series}")
+        kills = min(KILLS, POINTS - series * KILLS)
+        print(f"seed {SEED}, series {series}: {kills} points among {steps} steps of the driver, {shards} shards")
+        output, begun = chaos.folder / f"driver-{series}", 0
+        for number in range(kills):
             point = points.randrange(steps)
             ended = chaos.run(output, plan={"role": "driver", "pattern": "", "number": point, "victim": "itself"})
             print(f"point {number}: step {point}, exit code {ended.code}")
             assert killed(ended) or ended.code == 0, ended.errors
-            begun, runs = begun + ended.shards_begun(), runs + 1
-            if number % 5 == 4 or number == POINTS - 1:
-                begun, runs = begun + chaos.finish(output).shards_begun(), runs + 1
-                assert published(output) == files
-                assert begun <= shards + runs * WORKERS
-                begun = runs = 0
+            begun += ended.shards_begun()
+        begun += chaos.finish(output).shards_begun()
+        assert published(output) == files
+        assert begun <= shards + (kills + 1) * WORKERS
+        assert chaos.left_behind() == []
 
     @pytest.mark.long
     @pytest.mark.parametrize("stage", STAGES)
     def test_a_worker_is_killed(self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], stage: str) -> None:
-        files, whole = undisturbed
-        output = chaos.folder / f"worker-{stage}"
         plan = {"role": "worker", "pattern": STAGES[stage], "number": 1, "victim": "itself"}
-        ended = chaos.run(output, plan=plan)
-        assert output.with_name(f"{output.name}.once").exists(), "nobody was killed"
-        assert ended.code == 0, ended.errors
-        assert published(output) == files
-        assert ended.shards_begun() <= whole.shards_begun() + WORKERS
+        survives(chaos, f"worker-{stage}", plan, undisturbed)
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_what_leads_the_workers_is_killed(
+        self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], stage: str
+    ) -> None:
+        """Dask's scheduler, the JVM of Spark's driver: the stage is tried again on another one."""
+        plan = {"role": "worker", "pattern": STAGES[stage], "number": 1, "victim": "leader"}
+        ended = survives(chaos, f"leader-{stage}", plan, undisturbed)
+        assert "the connection to the workers was lost" in ended.errors
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_the_only_worker_is_killed_and_takes_long_to_start_again(
+        self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], only_worker: tuple[str, ...], stage: str
+    ) -> None:
+        plan = {"role": "worker", "pattern": STAGES[stage], "number": 0, "victim": "itself", "start_seconds": 18}
+        survives(replace(chaos, engine=only_worker), f"only-{stage}", plan, undisturbed)
 
     def test_photos_that_crash_hang_and_eat_memory_are_rejected_named_and_not_tried_by_another_run(
         self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], tmp_path: Path
@@ -123,6 +139,20 @@ class EngineChaos:
         assert any(harmful[what] in ended.errors for what in ("crash", "hang")), ended.errors
         assert "--no-quarantine" in ended.errors
         assert "Traceback" not in ended.errors
+
+
+def survives(chaos: Chaos, name: str, plan: dict[str, object], undisturbed: tuple[dict[str, str], Ended]) -> Ended:
+    """Run it with a plan into the output `name`: it loses nothing, and computes no more again than it must."""
+    files, whole = undisturbed
+    output = chaos.folder / name
+    ended = chaos.run(output, plan=plan)
+    assert output.with_name(f"{name}.once").exists(), "nobody was killed"
+    assert ended.code == 0, ended.errors
+    assert "Traceback" not in ended.errors
+    assert published(output) == files
+    assert ended.shards_begun() <= whole.shards_begun() + WORKERS
+    assert chaos.left_behind() == []
+    return ended
 
 
 def _with_harmful_photos(chaos: Chaos, folder: Path) -> tuple[Chaos, dict[str, str]]:

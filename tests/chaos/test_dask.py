@@ -12,3 +12,8 @@ class TestDask(EngineChaos):
     @classmethod
     def engine(cls) -> tuple[str, ...]:
         return "--engine", "dask", "--workers", "2"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def only_worker(cls) -> tuple[str, ...]:
+        return "--engine", "dask", "--workers", "1"

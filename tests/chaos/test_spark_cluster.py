@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.runs import Chaos, Ended, published, variables
-from tests.chaos.suite import STAGES, EngineChaos
+from tests.chaos.runs import Chaos, Ended, variables
+from tests.chaos.suite import STAGES, EngineChaos, survives
 from tests.parity.processes import spark_cluster
 
 
@@ -16,18 +17,26 @@ class TestSparkCluster(EngineChaos):
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, orders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in variables(orders).items():
-                patch.setenv(name, value)  # executors get their environment from the cluster's workers
-            with spark_cluster(tmp_path_factory.mktemp("spark")) as master:
-                yield "--engine", "spark", "--master", master
+        with _cluster(orders, tmp_path_factory.mktemp("spark"), workers=2) as options:
+            yield options
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def only_worker(cls, orders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+        with _cluster(orders, tmp_path_factory.mktemp("spark"), workers=1) as options:
+            yield options
 
     @pytest.mark.long
     @pytest.mark.parametrize("stage", STAGES)
     def test_an_executor_is_killed(self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], stage: str) -> None:
-        files, _ = undisturbed
-        output = chaos.folder / f"executor-{stage}"
-        ended = chaos.run(output, plan={"role": "worker", "pattern": STAGES[stage], "number": 0, "victim": "executor"})
-        assert output.with_name(f"{output.name}.once").exists(), "nobody was killed"
-        assert ended.code == 0, ended.errors
-        assert published(output) == files
+        plan = {"role": "worker", "pattern": STAGES[stage], "number": 0, "victim": "executor"}
+        survives(chaos, f"executor-{stage}", plan, undisturbed)
+
+
+@contextlib.contextmanager
+def _cluster(orders: Path, folder: Path, workers: int) -> Iterator[tuple[str, ...]]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables(orders).items():
+            patch.setenv(name, value)  # executors get their environment from the cluster's workers
+        with spark_cluster(folder, workers) as master:
+            yield "--engine", "spark", "--master", master

@@ -12,3 +12,8 @@ class TestSparkLocal(EngineChaos):
     @classmethod
     def engine(cls) -> tuple[str, ...]:
         return "--engine", "spark", "--master", "local[2]"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def only_worker(cls) -> tuple[str, ...]:
+        return "--engine", "spark", "--master", "local[1]"

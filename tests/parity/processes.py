@@ -35,8 +35,8 @@ def second_host() -> str:
 
 
 @contextlib.contextmanager
-def spark_cluster(folder: Path) -> Iterator[str]:
-    """A Spark master and two workers of one core each, every one a process. Yields spark://HOST:PORT."""
+def spark_cluster(folder: Path, workers: int = 2) -> Iterator[str]:
+    """A Spark master and up to two workers of one core each, every one a process. Yields spark://HOST:PORT."""
     spark = Path(pyspark.__file__).parent
     master = f"spark://127.0.0.1:{free_port()}"
     environment = {
@@ -54,7 +54,7 @@ def spark_cluster(folder: Path) -> Iterator[str]:
         command = [spark_class, f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", port, "--webui-port", "0"]
         stack.enter_context(_process(command, log, environment))
         _wait(lambda: "I have been elected leader" in log.read_text(), log)
-        for number, host in enumerate(("127.0.0.1", second_host())):
+        for number, host in enumerate(("127.0.0.1", second_host())[:workers]):
             command = [spark_class, f"{deploy}.worker.Worker", "--host", host, "--webui-port", "0"]
             stack.enter_context(
                 _process(
@@ -63,7 +63,7 @@ def spark_cluster(folder: Path) -> Iterator[str]:
                     {**environment, "SPARK_LOCAL_IP": host},
                 )
             )
-        _wait(lambda: log.read_text().count("Registering worker") == 2, log)
+        _wait(lambda: log.read_text().count("Registering worker") == workers, log)
         yield master
 
 

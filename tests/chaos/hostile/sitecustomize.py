@@ -4,8 +4,9 @@
 - FRUITS_CHAOS_FILE names a file of JSON. Its `trace` names a file that gets a line for each step of the storage: the
   role of the process, the step, the key. Roles: `driver`, the process that FRUITS_CHAOS_DRIVER is new to; `worker`.
 - Its `plan`: at the step `number` (from 0) of those that `role` takes and `pattern` matches, the `victim` is killed,
-  once in all: `itself`, or the `executor`, the JVM whose Python worker it is. The file `once` says that it was. Where
-  the victim is the `output`, a `command` is run.
+  once in all: `itself`; the `executor`, the JVM whose Python worker it is; or the `leader`, the process that the driver
+  started to lead the workers. The file `once` says that it was. Where the victim is the `output`, a `command` is run.
+  Its `start_seconds`: so long workers take to start once somebody was killed.
 - Its `retry_seconds`: so long a request to S3 is repeated.
 """
 
@@ -57,6 +58,10 @@ _steps = 0
 if os.environ.get("FRUITS_CHAOS_DRIVER") == "new":
     os.environ["FRUITS_CHAOS_DRIVER"] = "known"
     _role = "driver"
+    if _orders:
+        Path(_orders["driver"]).write_text(str(os.getpid()))
+elif _plan and "start_seconds" in _plan and os.path.exists(_orders["once"]):
+    time.sleep(_plan["start_seconds"])
 
 
 if _orders.get("retry_seconds"):
@@ -66,6 +71,19 @@ if _orders.get("retry_seconds"):
 def _executor() -> int:
     """The JVM: it started pyspark's daemon, which is this process's parent."""
     return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _leader() -> int:
+    driver = int(Path(_orders["driver"]).read_text())
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (process / "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended
+        if parent == driver and (b"java" in command or b"engines.dask" in command):
+            return int(process.name)
+    raise LookupError("nobody leads the workers")
 
 
 def _step(name: str, key: str) -> None:
@@ -82,8 +100,11 @@ def _step(name: str, key: str) -> None:
             if _plan["victim"] == "output":
                 subprocess.run(_plan["command"], check=True)
             else:
-                _kill(os.getpid() if _plan["victim"] == "itself" else _executor(), signal.SIGKILL)
+                _kill(_VICTIMS[_plan["victim"]](), signal.SIGKILL)
         _steps += 1
+
+
+_VICTIMS = {"itself": os.getpid, "executor": _executor, "leader": _leader}
 
 
 def _stepping(name: str) -> None:
