@@ -20,6 +20,7 @@ from engines.core import tables
 from tests.chaos.photos import REASON_OF, do_harm
 from tests.chaos.runs import Chaos, Ended, killed, published
 from tests.conftest import write_photos
+from tests.damage import DAMAGE, KINDS, file_of
 
 POINTS = int(os.environ.get("FRUITS_CHAOS_POINTS", "1"))
 SEED = int(os.environ.get("FRUITS_CHAOS_SEED", "7"))
@@ -104,12 +105,27 @@ class EngineChaos:
         assert "the connection to the workers was lost" in ended.errors
 
     @pytest.mark.long
-    @pytest.mark.parametrize("stage", STAGES)
     def test_the_only_worker_is_killed_and_takes_long_to_start_again(
-        self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], only_worker: tuple[str, ...], stage: str
+        self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], only_worker: tuple[str, ...]
     ) -> None:
-        plan = {"role": "worker", "pattern": STAGES[stage], "number": 0, "victim": "itself", "start_seconds": 18}
-        survives(replace(chaos, engine=only_worker), f"only-{stage}", plan, undisturbed)
+        pattern = STAGES["featurize"]
+        plan = {"role": "worker", "pattern": pattern, "number": 0, "victim": "itself", "start_seconds": 18}
+        survives(replace(chaos, engine=only_worker), "only", plan, undisturbed)
+
+    @pytest.mark.long
+    def test_damaged_files_of_every_kind_are_made_again(
+        self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], tmp_path: Path
+    ) -> None:
+        files, _ = undisturbed
+        output = Path(shutil.copytree(chaos.folder / "undisturbed", tmp_path / "output"))
+        chance = random.Random(SEED)
+        for kind in sorted(KINDS.keys() - {"rejects"}):  # no photo was rejected
+            damage = chance.choice(["deleted", "emptied", "flipped", "truncated"])
+            print(f"seed {SEED}: {kind} {damage}")
+            path = file_of(output, kind)
+            DAMAGE[damage](path, path, chance)
+        chaos.finish(output)
+        assert published(output) == files
 
     def test_photos_that_crash_hang_and_eat_memory_are_rejected_named_and_not_tried_by_another_run(
         self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], tmp_path: Path

@@ -25,11 +25,14 @@ def undisturbed(chaos: Chaos) -> dict[str, str]:
     return published(output)
 
 
-@pytest.fixture(scope="module")
-def chaos(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Chaos:
+ENGINES = {"dask": ("--workers", "2"), "spark": ("--engine", "spark", "--master", "local[2]")}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def chaos(request: pytest.FixtureRequest, weights: str, tmp_path_factory: pytest.TempPathFactory) -> Chaos:
     folder = tmp_path_factory.mktemp("faults")
     source = write_photos(folder / "photos", images=80, classes=4)
-    return Chaos(source, weights, ("--workers", "2"), folder, folder / "orders.json")
+    return Chaos(source, weights, ENGINES[request.param], folder, folder / "orders.json")
 
 
 @pytest.fixture
