@@ -449,7 +449,7 @@ def test_many_threads_that_begin_at_once_open_a_location_once(monkeypatch: pytes
         began.wait()
         return open_storage("s3://opened-once")
 
-    monkeypatch.setattr("engines.core.storage.open_object_storage", slowly)
+    monkeypatch.setattr("engines.core.storage.objects.open_object_storage", slowly)
     found = list(read_ahead(read, list(range(8)), 8))
     assert opened == ["s3://opened-once"]
     assert len(set(map(id, found))) == 1

@@ -10,7 +10,6 @@ et al. 1979) round at every merge; these round once, at the end.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.core.reduce.arrays import dump_arrays
+from engines.core.reduce.arrays import dump_arrays, load_arrays
 from engines.core.reduce.grid import Grid
 
 MAX_ROWS = 2**36
@@ -119,17 +118,17 @@ def dump_moments(moments: Mapping[str, Moments]) -> bytes:
 
 def load_moments(content: bytes) -> dict[str, Moments]:
     """The inverse of `dump_moments`."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {
-            str(name): Moments(
-                int(arrays[f"{number}-rows"]),
-                arrays[f"{number}-sums"],
-                arrays[f"{number}-high"],
-                arrays[f"{number}-low"],
-                Grid(*arrays[f"{number}-grid"].tolist()),
-            )
-            for number, name in enumerate(arrays["names"])
-        }
+    arrays = load_arrays(content)
+    return {
+        str(name): Moments(
+            int(arrays[f"{number}-rows"]),
+            arrays[f"{number}-sums"],
+            arrays[f"{number}-high"],
+            arrays[f"{number}-low"],
+            Grid(*arrays[f"{number}-grid"].tolist()),
+        )
+        for number, name in enumerate(arrays["names"])
+    }
 
 
 def standardization(moments: Moments) -> tuple[Float64, Float64]:

@@ -6,7 +6,6 @@ the order of falling eigenvalues; in each component the loading of largest absol
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.reduce.arrays import dump_arrays
+from engines.core.reduce.arrays import dump_arrays, load_arrays
 from engines.core.reduce.correlation import correlation
 from engines.core.reduce.eigen import largest_eigenpairs
 from engines.core.reduce.grid import Grid
@@ -152,14 +151,12 @@ def dump_pca(pca: Pca) -> bytes:
 
 def load_pca(content: bytes) -> Pca:
     """The inverse of `dump_pca`. Files of RULES 2 and before say nothing of ties, and are all of one grid."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        tied, unsettled = (
-            tuple(arrays[name].tolist()) if name in arrays.files else () for name in ("tied", "unsettled")
-        )
-        rules = str(arrays["rules"]) if "rules" in arrays.files else ""
-        grid = Grid(*arrays["grid"].tolist()) if "grid" in arrays.files else _GRID_BEFORE
-        fitted = {name: arrays[name] for name in ("mean", "scale", "components", "eigenvalues")}
-        return Pca(**fitted, grid=grid, tied=tied, unsettled=unsettled, rules=rules)
+    arrays = load_arrays(content)
+    tied, unsettled = (tuple(arrays[name].tolist()) if name in arrays else () for name in ("tied", "unsettled"))
+    rules = str(arrays["rules"]) if "rules" in arrays else ""
+    grid = Grid(*arrays["grid"].tolist()) if "grid" in arrays else _GRID_BEFORE
+    fitted = {name: arrays[name] for name in ("mean", "scale", "components", "eigenvalues")}
+    return Pca(**fitted, grid=grid, tied=tied, unsettled=unsettled, rules=rules)
 
 
 def spectrum_table(pca: Pca) -> pa.Table:
