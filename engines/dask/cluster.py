@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 30
 
-_FORKS = sys.platform == "linux"
-"""Elsewhere libraries start threads when they are imported, which a fork does not survive."""
+_LONGEST_SOCKET = 107
+"""Bytes of the name of a socket in a folder, on Linux (unix(7))."""
+
+_SOCKET = "/pymp-12345678/listener-12345678"
+"""How `multiprocessing` names its server's socket in the folder for temporary files."""
 
 _PRELOAD = ["engines.dask.preload"]
 
@@ -41,8 +44,6 @@ _ENVIRONMENT = {
 """What Dask sets for its workers (`distributed.nanny.pre-spawn-environ`), which a fork takes from the server."""
 
 _SETTINGS = {
-    # Never `fork`: that of a process with threads may hang.
-    "distributed.worker.multiprocessing-method": "forkserver" if _FORKS else "spawn",
     # A worker that takes long to start again must not be given up without a word, which is what 15 s came to.
     "distributed.deploy.lost-worker-timeout": "1 hour",
     # The engine tries again by itself: it gives the task precautions for that.
@@ -91,6 +92,14 @@ def _root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
+def _forks(scratch: str) -> bool:
+    """Whether workers may be forked from a server with its socket in `scratch`.
+
+    Elsewhere than on Linux libraries start threads when they are imported, which a fork does not survive.
+    """
+    return sys.platform == "linux" and len(os.fsencode(scratch + _SOCKET)) <= _LONGEST_SOCKET
+
+
 def _start_forkserver() -> None:
     """Start the server of processes that workers are forked from, with what Dask has it set in their environment."""
     asked = dask.config.get("distributed.nanny.pre-spawn-environ", {})
@@ -126,7 +135,16 @@ def main(workers: int) -> None:
     threading.Thread(target=_end_with_input, args=(serving, ended), name="end-with-input", daemon=True).start()
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is for the log
-    if _FORKS:
+    with scratch_folder(PROCESSES, dask.config.get("temporary-directory") or tempfile.gettempdir()) as scratch:
+        tempfile.tempdir = scratch
+        _start(workers, scratch, answer, serving, ended)
+    os._exit(0)  # nothing is left to do, and taking all modules apart is not worth the wait
+
+
+def _start(workers: int, scratch: str, answer: IO[str], serving: threading.Event, ended: threading.Event) -> None:
+    """Serve a cluster whose processes have their files in `scratch`."""
+    forks = _forks(scratch)
+    if forks:
         _start_forkserver()
     # It takes half a second, in which the server does the same.
     from distributed.security import Security
@@ -137,12 +155,12 @@ def main(workers: int) -> None:
     logging.getLogger("distributed.nanny").setLevel(logging.INFO)  # how a worker ended
     logger.propagate = False
     dask.config.set(_SETTINGS)
-    if _FORKS:
+    # Never `fork`: that of a process with threads may hang.
+    method = "forkserver" if forks else "spawn"
+    dask.config.set({"temporary-directory": scratch, "distributed.worker.multiprocessing-method": method})
+    if forks:
         _keep_preload()
-    parent = dask.config.get("temporary-directory") or tempfile.gettempdir()
-    with scratch_folder(PROCESSES, parent) as scratch, dask.config.set({"temporary-directory": scratch}):
-        _serve(workers, Security.temporary(), answer, serving, ended)
-    os._exit(0)  # nothing is left to do, and taking all modules apart is not worth the wait
+    _serve(workers, Security.temporary(), answer, serving, ended)
 
 
 def _serve(workers: int, security: Security, answer: IO[str], serving: threading.Event, ended: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import pwd
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from engines.core.errors import InputError
 from engines.core.networks.prepare import check_weights_file
+from engines.dask.engine import DaskEngine
 from engines.machine import cpu_quota, usable_cores
 from flows.checks import cache_folder
 from flows.home import give_home, temporary_folder
@@ -153,8 +155,6 @@ def test_few_open_files_are_one_line_with_the_cause(engine: str, files: int, sai
 def test_a_machine_without_shared_memory_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     import multiprocessing.synchronize
 
-    from engines.dask.engine import DaskEngine
-
     def refused(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
@@ -162,6 +162,20 @@ def test_a_machine_without_shared_memory_is_said_before_anything_starts(monkeypa
     with pytest.raises(InputError, match="Read-only file system") as error:
         DaskEngine()
     assert "/dev/shm" in error.value.hint  # noqa: S108 - the name in the message
+
+
+@pytest.mark.parametrize("name", ["tmp", "t" * 100])
+def test_a_dask_cluster_has_its_files_in_tmpdir_however_long_its_name_and_leaves_none(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket of the server that workers are forked from may have no long name: then they are started anew."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with DaskEngine(workers=1) as engine:
+        assert list(engine.map(operator.add, [1], engine.broadcast(1))) == [(0, 2)]
+        assert [path.name[:15] for path in folder.iterdir()] == ["fruits-scratch-"]
+    assert list(folder.iterdir()) == []
 
 
 def test_what_the_terminal_cannot_show_is_escaped_and_brackets_are_no_markup(
