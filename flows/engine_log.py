@@ -93,5 +93,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         # The first line: what follows is a traceback or a list of keys, of use to developers of the library.
-        text = record.getMessage().partition("\n")[0]
+        text = record.getMessage().strip().partition("\n")[0]
+        if not text and record.exc_info and record.exc_info[1] is not None:
+            text = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
         LOGGER.log(record.levelno, "%s: %s", record.name, text)

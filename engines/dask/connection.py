@@ -126,7 +126,13 @@ class Connection:
 
     def close(self) -> None:
         """Close the client; what it is connected to goes on. May be called twice."""
-        self.client.close()
+        # That it gives up connecting to a scheduler that went away is an error to its logger.
+        logger = logging.getLogger("distributed.client")
+        former, logger.disabled = logger.disabled, True
+        try:
+            self.client.close()
+        finally:
+            logger.disabled = former
 
     @property
     def _last_death(self) -> str:

@@ -32,7 +32,8 @@ class DaskEngine(MapEngine):
     """
 
     name: ClassVar[str] = "dask"
-    loggers: ClassVar[tuple[str, ...]] = ("distributed",)
+    # Those that Dask gives handlers of their own, which print tracebacks.
+    loggers: ClassVar[tuple[str, ...]] = ("distributed", "distributed.client", "distributed.gc")
 
     def __init__(
         self, workers: int | None = None, scheduler: str | None = None, patience: Patience | None = None
@@ -110,13 +111,14 @@ def _dask() -> Any:
 
     Dask sets its loggers up when it is imported. Whoever listens to them already goes on alone.
     """
-    logger = logging.getLogger("distributed")
-    level, propagate, handlers = logger.level, logger.propagate, logger.handlers[:]
+    loggers = [logging.getLogger(name) for name in DaskEngine.loggers]
+    former = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
     first = "distributed" not in sys.modules
     from engines.dask import connection
 
-    if first and handlers:
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
-        logger.setLevel(level)
+    for logger, level, propagate, handlers in former:
+        if first and handlers:
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+            logger.setLevel(level)
     return connection

@@ -1,0 +1,7 @@
+"""The suites that engines inherit say what differed, too."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("tests.chaos.suite", "tests.chaos.runs")
