@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 
 from deployments.package import ROOT
 from engines.base import Engine
@@ -56,6 +57,14 @@ def spark_home(release: str) -> Path:
     raise LookupError(
         f"{release} has Spark {line}, which is in no environment: `make test-aws` makes {ENVIRONMENTS[line]}"
     )
+
+
+def need_spark(release: str) -> None:
+    """Skip the test, by name of what is absent, where no environment has the Spark of a release."""
+    try:
+        spark_home(release)
+    except LookupError as error:
+        pytest.skip(str(error))
 
 
 def split_s3(url: str) -> tuple[str, str]:

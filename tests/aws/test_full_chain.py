@@ -19,7 +19,7 @@ from engines.core.index.selection import Selection
 from engines.core.networks.model import publish_model
 from engines.dask.engine import DaskEngine
 from tests.aws.conftest import PHOTOS, Setup, objects, whole_run
-from tests.aws.spark_jobs import ROLE_SECRET, ROLE_TOKEN, spark_home
+from tests.aws.spark_jobs import ROLE_SECRET, ROLE_TOKEN, need_spark
 from tests.aws.stand_in import StandIn
 
 SECONDS = 540
@@ -167,10 +167,3 @@ def test_a_stage_that_fails_in_spark_is_explained_here(
     assert "driver's log" not in caught.value.hint
     (run,) = stand_in.serverless.runs.values()
     assert run.state == "FAILED"
-
-
-def need_spark(release: str) -> None:
-    try:
-        spark_home(release)
-    except LookupError as error:
-        pytest.skip(str(error))
