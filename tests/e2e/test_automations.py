@@ -79,10 +79,10 @@ def test_it_is_applied_again_at_any_time_and_what_was_paused_stays_paused(
 ) -> None:
     prefect, _ = automated
     names = {one["name"]: one["id"] for one in prefect.api("/automations/filter", {})}
-    assert len(names) == 4
+    assert len(names) == 5
     again = ("-m", "deployments.automations", "--notify", "custom-webhook/ops", "--heartbeat-seconds", str(HEARTBEAT))
     same = run_python(prefect, *again, "--late-minutes", "0.2")
-    assert same.stdout.count("unchanged") == 4, same.stdout
+    assert same.stdout.count("unchanged") == 5, same.stdout
     prefect.api(f"/automations/{names['fruits: a run failed']}", {"enabled": False}, method="PATCH")
     other = run_python(prefect, *again, "--late-minutes", "5")
     assert "updated    fruits: a run has not begun in time" in other.stdout
@@ -91,7 +91,7 @@ def test_it_is_applied_again_at_any_time_and_what_was_paused_stays_paused(
     assert found["fruits: a run failed"]["enabled"] is False
     assert found["fruits: a run has not begun in time"]["trigger"]["within"] == 300
     listed = prefect.prefect("automation", "ls").stdout
-    assert listed.count("fruits:") == 4, listed
+    assert listed.count("fruits:") == 5, listed
 
 
 @pytest.mark.parametrize(
