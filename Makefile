@@ -13,7 +13,8 @@ SPARK40 := UV_PROJECT_ENVIRONMENT=.venv-spark40
 SPARK41 := UV_PROJECT_ENVIRONMENT=.venv-spark41
 BENCHMARK := UV_PROJECT_ENVIRONMENT=.venv-benchmark
 PYTEST := $(RUN) pytest
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# One more than the two cores of a small machine: tests wait as much as they compute.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
 
 .PHONY: help setup setup-spark40 setup-spark41 setup-benchmark demo prefect test test-spark40 test-spark41 test-all test-aws test-e2e test-chaos test-wheel test-cpus test-accuracy test-browser test-exports screenshots check audit format java emr-package benchmark clean
 
@@ -41,15 +42,15 @@ java:
 	  echo "Debian, Ubuntu: apt-get install openjdk-17-jre-headless    macOS: brew install openjdk@17"; exit 1; fi
 
 test: setup java ## Run the unit tests, the parity tests on Spark 3.5, and what of the EMR engines runs no Spark.
-	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/aws -m "not emr_runs"
-	$(PYTEST) $(SIDE_BY_SIDE) tests/parity
+	$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/aws -m "not emr_runs and not long"
+	$(PYTEST) $(SIDE_BY_SIDE) tests/parity -m "not long"
 	$(PYTEST) tests/chaos/test_dask.py -m "not long"
 
 setup-spark40: $(filter .tools/%,$(UV))
 	@$(SPARK40) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark40
 
 test-spark40: setup-spark40 java ## Run the parity tests of Spark on Spark 4.0, in an environment of its own.
-	$(SPARK40) $(PYTEST) $(SIDE_BY_SIDE) tests/parity/test_spark_*.py tests/parity/test_oracles.py
+	$(SPARK40) $(PYTEST) $(SIDE_BY_SIDE) tests/parity/test_spark_*.py tests/parity/test_oracles.py -m "not long"
 
 setup-spark41: $(filter .tools/%,$(UV))
 	@$(SPARK41) $(UV) sync --locked --quiet --no-default-groups --group dev --group spark41
@@ -66,7 +67,7 @@ test-e2e: setup ## Deployments on a real Prefect server with a real worker.
 	$(PYTEST) tests/e2e
 
 test-chaos: setup java ## Kill, fill, cut and starve runs on every engine; what is left must be whole, or one clear error.
-	FRUITS_CHAOS_POINTS=20 $(PYTEST) tests/chaos
+	FRUITS_CHAOS_POINTS=20 $(PYTEST) tests/chaos tests/parity/test_spark_tasks.py
 
 test-wheel: setup ## Install the wheel on each Python that is here, run the demo, a Dask cluster, and the image's steps.
 	$(PYTEST) tests/wheel

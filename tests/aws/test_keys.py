@@ -83,6 +83,7 @@ def test_init_reads_an_image_before_it_makes_anything(
     assert stand_in.count("CreateStack") == 0
 
 
+@pytest.mark.long
 def test_init_cannot_write_into_the_bucket_that_it_has_made(terminal: Terminal, stand_in: StandIn, locked: LockedS3):
     """The key of BucketKmsKey: whether its policy lets anybody in shows when the archive is written."""
     locked.locked = {terminal.bucket}
@@ -115,6 +116,7 @@ def test_an_output_that_cannot_be_encrypted_is_said_before_a_job_starts(
     assert jobs_started(stand_in) == 0
 
 
+@pytest.mark.long
 def test_images_that_only_the_jobs_can_read_are_warned_of_and_read(
     setup: Setup, stand_in: StandIn, locked: LockedS3, caplog: pytest.LogCaptureFixture
 ):
@@ -146,6 +148,7 @@ def test_images_that_the_jobs_cannot_decrypt_fail_the_stage_with_the_key(
     assert jobs_started(stand_in) == 1
 
 
+@pytest.mark.long
 def test_an_output_that_the_jobs_cannot_encrypt_fails_the_stage_with_the_key(
     setup: Setup, stand_in: StandIn, locked: LockedS3
 ):
@@ -163,6 +166,7 @@ def test_an_output_that_the_jobs_cannot_encrypt_fails_the_stage_with_the_key(
     assert stand_in.settle() == []
 
 
+@pytest.mark.long
 def test_a_job_that_cannot_even_start_for_its_key_says_so(setup: Setup, stand_in: StandIn):
     """EMR Serverless fetches the archive and writes the logs itself, by the role of the job."""
     refusal = f"Access Denied: User: jobs is not authorized to perform: kms:Decrypt on resource: {KEY}"

@@ -86,6 +86,7 @@ def test_the_stages_of_a_job_count_together(setup: Setup, stand_in: StandIn):
     assert stand_in.settle() == []
 
 
+@pytest.mark.long
 @both
 def test_a_run_within_it_is_left_alone(setup: Setup, stand_in: StandIn, name: str):
     with setup.engine(name, max_cost=5.0) as engine:

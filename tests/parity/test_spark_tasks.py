@@ -211,6 +211,7 @@ def test_an_existing_session_is_used_and_left_alone(engine: SparkEngine) -> None
         third.broadcast(None)
 
 
+@pytest.mark.long
 def test_wherever_the_jvm_dies_it_is_said_in_one_line_and_the_next_attempt_starts_anew() -> None:
     code = """
 import time
@@ -320,6 +321,7 @@ def test_scratch_files_go_to_tmpdir(tmp_path: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.long
 def test_what_a_killed_driver_and_its_jvm_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
