@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -119,24 +120,26 @@ def _keep_preload() -> None:
     multiprocessing.set_forkserver_preload(_PRELOAD)
 
 
-def _end_with_input(serving: threading.Event, ended: threading.Event) -> None:
+def _end_with_input(scratch: str, serving: threading.Event, ended: threading.Event) -> None:
     """Say when standard input ends. A cluster that does not serve yet, or does not close, is ended."""
     while os.read(0, 4096):
         pass
     ended.set()
     if serving.is_set():
         time.sleep(_STOP_SECONDS)
+    shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)  # workers end with this process
 
 
 def main(workers: int) -> None:
     """Serve a cluster until standard input ends."""
     serving, ended = threading.Event(), threading.Event()
-    threading.Thread(target=_end_with_input, args=(serving, ended), name="end-with-input", daemon=True).start()
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is for the log
     with scratch_folder(PROCESSES, dask.config.get("temporary-directory") or tempfile.gettempdir()) as scratch:
         tempfile.tempdir = scratch
+        watched = (scratch, serving, ended)
+        threading.Thread(target=_end_with_input, args=watched, name="end-with-input", daemon=True).start()
         _start(workers, scratch, answer, serving, ended)
     os._exit(0)  # nothing is left to do, and taking all modules apart is not worth the wait
 

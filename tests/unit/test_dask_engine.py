@@ -273,9 +273,20 @@ if __name__ == "__main__":
             print(repr(defect))
 
 
-def test_a_cluster_that_does_not_get_started_ends_with_the_engine() -> None:
-    stuck = (
-        "import time, engines.dask.cluster as cluster;cluster._cluster = lambda *_: time.sleep(3600); cluster.main(1)"
-    )
-    done = subprocess.run([sys.executable, "-c", stuck], stdin=subprocess.DEVNULL, timeout=60, check=False)
-    assert done.returncode == 1
+def test_a_cluster_that_does_not_get_started_ends_with_the_engine_and_leaves_no_files(tmp_path: Path) -> None:
+    stuck = """
+import time, engines.dask.cluster as cluster
+cluster._cluster = lambda *_: (print("stuck", flush=True), time.sleep(3600))
+cluster.main(1)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", stuck], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"stuck\n"
+        assert [path.name[:15] for path in tmp_path.iterdir()] == ["fruits-scratch-"]
+        process.stdin.close()
+        assert process.wait(60) == 1
+    assert list(tmp_path.iterdir()) == []
