@@ -7,6 +7,7 @@ with the images is a `map` over shards.
 from __future__ import annotations
 
 import logging
+import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -45,6 +46,7 @@ from engines.core.reduce.kept import find_pca, read_pca, write_pca
 from engines.core.reduce.moments import Moments, no_moments
 from engines.core.reduce.pca import RULES, check_components, fit_pca
 from engines.core.rejects import QUARANTINED
+from engines.core.scratch import PROCESSES, remove_left_behind
 from engines.core.stages.featurize import (
     ContentTask,
     ShardTask,
@@ -82,6 +84,11 @@ Outcome = TypeVar("Outcome")
 
 class MapEngine(Engine):
     """An engine that can run a function over items on workers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not only when this one starts processes too: there may be nothing left to do.
+        remove_left_behind(PROCESSES, tempfile.gettempdir())
 
     @abstractmethod
     def map(

@@ -30,7 +30,7 @@ def scratch_folder(prefix: str, parent: str) -> Iterator[str]:
     Removes those of the same prefix that processes left which were killed. Where the file system has no locks they
     stay, because nobody can tell.
     """
-    _remove_left(prefix, parent)
+    remove_left_behind(prefix, parent)
     folder, descriptor = _make(prefix, parent)
     try:
         yield folder
@@ -41,8 +41,8 @@ def scratch_folder(prefix: str, parent: str) -> Iterator[str]:
             os.close(descriptor)
 
 
-def _remove_left(prefix: str, parent: str) -> None:
-    """Remove the scratch folders of this user in `parent` that nobody holds."""
+def remove_left_behind(prefix: str, parent: str) -> None:
+    """Remove the scratch folders of this user in `parent`, their names beginning with `prefix`, that nobody holds."""
     names: list[str] = []
     with contextlib.suppress(PermissionError):  # a folder to write into that cannot be listed
         names = os.listdir(parent)

@@ -204,7 +204,8 @@ class Driver:
         self._former = SparkContext._gateway, SparkContext._jvm
         SparkContext._gateway, SparkContext._jvm = None, None
         self._ended = contextlib.ExitStack()
-        self._ended.enter_context(_said_once())
+        # For good: its threads may meet a JVM that is gone after the driver has been stopped.
+        logging.root.addFilter(_is_of_another)
         scratch = self._ended.enter_context(scratch_folder(PROCESSES, tempfile.gettempdir()))
         conf = SparkConf(loadDefaults=False)  # not earlier: with a former gateway it would be made in that JVM
         for name, value in driver_settings(master, scratch, tries=tries, verbose=verbose, overrides=overrides).items():
@@ -258,18 +259,9 @@ class Driver:
         self._ended.close()
 
 
-@contextlib.contextmanager
-def _said_once() -> Iterator[None]:
-    """Within this context py4j does not write what it raises, with its traceback, to the root logger as well."""
-
-    def is_of_another(record: logging.LogRecord) -> bool:
-        return Path(record.pathname).parent.name != "py4j"
-
-    logging.root.addFilter(is_of_another)
-    try:
-        yield
-    finally:
-        logging.root.removeFilter(is_of_another)
+def _is_of_another(record: logging.LogRecord) -> bool:
+    """Whether a record of the root logger is not of py4j, which writes there with its traceback what it raises too."""
+    return Path(record.pathname).parent.name != "py4j"
 
 
 def _silence_lost_connections(context: SparkContext) -> None:

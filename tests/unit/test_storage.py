@@ -18,7 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from engines.core.errors import FruitsError, GoneError, InputError, StorageError, TransientError
-from engines.core.storage import Storage, is_folder, key_of, normalize_location, open_storage, read_ahead
+from engines.core.storage import (
+    Storage,
+    is_folder,
+    key_of,
+    normalize_location,
+    open_storage,
+    read_ahead,
+    read_as_completed,
+)
 from engines.core.storage import aws as aws_access
 from engines.core.storage.folder import FolderStorage
 from engines.core.tables import to_parquet
@@ -349,18 +357,52 @@ class TestReadAhead:
     def test_nothing_to_read(self) -> None:
         assert list(read_ahead(lambda item: b"", [], 8)) == []
 
+
+class TestReadAsCompleted:
     def test_a_slow_read_holds_up_no_other_as_far_as_memory_allows(self) -> None:
         others = threading.Semaphore(0)
 
-        def read(item: int) -> bytes:
+        def read(item: int) -> int:
             if item == 0:
                 assert all(others.acquire(timeout=30) for _ in range(9)), "the nine behind it were read meanwhile"
-            else:
-                others.release()
-            return b""
+            return item
 
-        assert list(read_ahead(read, list(range(20)), 2, held=10)) == [b""] * 20
-        assert others._value == 10
+        seen = []
+        for position, item in read_as_completed(read, list(range(20)), 2, held=10):
+            assert position == item
+            seen.append(item)
+            others.release()
+        assert seen[:9] == list(range(1, 10))
+        assert sorted(seen) == list(range(20))
+
+    def test_no_more_is_in_memory_than_may_be(self) -> None:
+        started = 0
+
+        def read(_: int) -> None:
+            nonlocal started
+            started += 1
+
+        reads = read_as_completed(read, list(range(50)), 4, held=10)
+        next(reads)
+        time.sleep(0.1)
+        assert started == 10
+        next(reads)
+        time.sleep(0.1)
+        assert started == 11
+        assert len(list(reads)) == 48
+
+    def test_an_error_is_that_of_its_item_and_a_defect_is_raised(self) -> None:
+        def read(item: int) -> int:
+            if item == 3:
+                raise TransientError("the third")
+            return 1 // (5 - item)
+
+        reads = read_as_completed(read, list(range(6)), 1, held=1)
+        outcomes = dict(next(reads) for _ in range(5))
+        assert isinstance(outcomes.pop(3), TransientError)
+        assert outcomes == {0: 0, 1: 0, 2: 0, 4: 1}
+        with pytest.raises(ZeroDivisionError):
+            next(reads)
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,13 @@ from engines.core.stages.shard_files import (
     remove_rejects,
     write_shard,
 )
-from engines.core.storage import read_ahead
+from engines.core.storage import read_as_completed
 
 READ_AHEAD = 32
 """Reads under way at once in one worker: 32 at 50 ms each are 640 images a second, more than a core featurizes."""
 
 HELD_BYTES = 32_000_000
-"""So much of a shard may be in memory before its turn: a read that is slow, or tried again, then holds up no other."""
+"""So much of a shard may be in memory: a read that is slow, or tried again, then holds up no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,31 +125,43 @@ def _compute(task: ShardTask, model: Model) -> ShardPiece:
     deviating = deviating_canary(model, task.arithmetic)
     first, end = task.piece or (0, task.shard.count)
     entries = read_shard_entries(task.output, task.shard)[first:end]
-    kept: list[Entry] = []
     rows = np.empty((len(entries), network.features), np.float32)
-    rejects: list[tuple[str, str, str, str]] = []
-    digests: list[bytes] = []
-    contents = read_contents(open_source(task.source), entries)
+    rejected: dict[int, RejectedImageError] = {}
+    digests = [b""] * len(entries)
     with IsolatedPhotos(model, task.limits) if task.isolated else DirectPhotos(model, task.limits) as photos:
-        for entry, content in zip(entries, contents, strict=True):
-            digests.append(digest_of(content))
+        for position, content in read_contents(open_source(task.source), entries):
+            digests[position] = digest_of(content)
             try:
                 if isinstance(content, RejectedImageError):
                     raise content
-                rows[len(kept)] = photos.features(content)
+                rows[position] = photos.features(content)
             except RejectedImageError as reject:
-                rejects.append((entry.path, own_label(entry), reject.reason, reject.detail))
-                continue
+                rejected[position] = reject
             except FruitsError:
                 raise
             except Exception as error:
-                raise StageError(f"{entry.path}: {type(error).__name__}: {error}") from error
-            kept.append(entry)
-    return ShardPiece(first, kept, network.grid.snap(rows[: len(kept)]), rejects, digests, deviating, peak_memory())
+                raise StageError(f"{entries[position].path}: {type(error).__name__}: {error}") from error
+    kept = [position for position in range(len(entries)) if position not in rejected]
+    return ShardPiece(
+        first,
+        [entries[position] for position in kept],
+        network.grid.snap(rows[kept] if rejected else rows),
+        [_reject_row(entries[position], rejected[position]) for position in sorted(rejected)],
+        digests,
+        deviating,
+        peak_memory(),
+    )
 
 
-def read_contents(source: Source, entries: list[Entry]) -> Iterator[bytes | RejectedImageError]:
-    """The bytes of each photo in order, or why there are none. Raises StorageError and TransientError."""
+def _reject_row(entry: Entry, reject: RejectedImageError) -> tuple[str, str, str, str]:
+    return entry.path, own_label(entry), reject.reason, reject.detail
+
+
+def read_contents(source: Source, entries: list[Entry]) -> Iterator[tuple[int, bytes | RejectedImageError]]:
+    """The position of each photo and its bytes, or why there are none, in the order in which they arrive.
+
+    Raises StorageError and TransientError.
+    """
 
     def read(entry: Entry) -> bytes | RejectedImageError:
         try:
@@ -160,10 +172,18 @@ def read_contents(source: Source, entries: list[Entry]) -> Iterator[bytes | Reje
     largest = max((entry.size for entry in entries), default=0)
     # Not every source knows how large its photos are.
     held = HELD_BYTES // largest if largest and all(entry.size for entry in entries) else READ_AHEAD
-    for content in read_ahead(read, entries, READ_AHEAD, held):
+    for position, content in read_as_completed(read, entries, READ_AHEAD, held):
         if isinstance(content, FruitsError):
             raise content
-        yield content
+        yield position, content
+
+
+def read_photos_digest(source: Source, entries: list[Entry]) -> str:
+    """The digest of all photos, in the order of the entries (see `photos_digest`). Reads all of them."""
+    digests = [b""] * len(entries)
+    for position, content in read_contents(source, entries):
+        digests[position] = digest_of(content)
+    return photos_digest(digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +199,7 @@ class ContentTask:
 def same_content(task: ContentTask, _: None) -> bool:
     """Whether the photos of a shard are, byte for byte, those its features were made of. Reads all of them."""
     entries = read_shard_entries(task.output, task.shard)
-    digests = [digest_of(content) for content in read_contents(open_source(task.source), entries)]
-    return photos_digest(digests) == task.photos
+    return read_photos_digest(open_source(task.source), entries) == task.photos
 
 
 def _check_harmless(rejects: list[tuple[str, str, str, str]]) -> None:

@@ -10,13 +10,11 @@ from engines.core.index.catalog import Shard, read_shard_entries
 from engines.core.output import rejects_key
 from engines.core.proof.reading import read_table
 from engines.core.sources import open_source
-from engines.core.stages.featurize import read_contents
+from engines.core.stages.featurize import read_photos_digest
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.shard_files import (
     ShardReport,
-    digest_of,
     own_label,
-    photos_digest,
     read_features,
     read_report,
     write_shard,
@@ -51,8 +49,7 @@ def take_over(task: MovedTask, _: None) -> ShardReport | None:
     if former.passing or former.outgrown(task.limits) or (former.deviating_canary and not task.tolerant):
         return None
     entries = read_shard_entries(task.output, task.shard)
-    digests = [digest_of(content) for content in read_contents(open_source(task.source), entries)]
-    if not former.photos or photos_digest(digests) != former.photos:
+    if not former.photos or read_photos_digest(open_source(task.source), entries) != former.photos:
         return None
     places = {
         before.path: entry for before, entry in zip(read_shard_entries(task.output, task.former), entries, strict=True)

@@ -29,14 +29,14 @@ def recompute(task: RecomputeTask, value: tuple[Model, Pca]) -> list[Float32 | s
     """The projected row of each photo, or why it cannot be decoded. Raises StorageError when one is gone."""
     model, pca = value
     source = open_source(task.source)
-    outcomes: list[Float32 | str] = []
-    for content in read_contents(source, task.entries):
+    outcomes: list[Float32 | str] = [""] * len(task.entries)
+    for position, content in read_contents(source, task.entries):
         try:
             if isinstance(content, RejectedImageError):
                 raise content
             features = features_of(content, model)
         except RejectedImageError as reject:
-            outcomes.append(f"{reject.reason}: {reject.detail}")
+            outcomes[position] = f"{reject.reason}: {reject.detail}"
         else:
-            outcomes.append(project(pca, features[np.newaxis])[0])
+            outcomes[position] = project(pca, features[np.newaxis])[0]
     return outcomes

@@ -10,6 +10,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 from engines.core.errors import FruitsError
@@ -28,6 +29,7 @@ __all__ = [
     "normalize_location",
     "open_storage",
     "read_ahead",
+    "read_as_completed",
 ]
 
 T = TypeVar("T")
@@ -56,30 +58,57 @@ def _opened(location: str) -> Storage:
     return open_object_storage(location)
 
 
-def read_ahead(
-    read: Callable[[T], U], items: list[T], window: int, held: int | None = None
-) -> Iterator[U | FruitsError]:
+def read_ahead(read: Callable[[T], U], items: list[T], window: int) -> Iterator[U | FruitsError]:
     """Yield `read(item)` for every item in order, with up to `window` reads under way at once.
 
-    Small objects on S3 take 20 to 50 ms each, about ten times what the network needs for an image. Up to `held` items
-    (`window` by default) are under way or in memory: so far ahead reading goes on while one read takes its time. A
-    FruitsError is yielded in its item's place, so that the caller decides; anything else is raised.
+    Small objects on S3 take 20 to 50 ms each, about ten times what the network needs for an image. A FruitsError is
+    yielded in its item's place, so that the caller decides; anything else is raised.
     """
-    held = max(window, held or 0)
-
-    def attempt(item: T) -> U | FruitsError:
-        try:
-            return read(item)
-        except FruitsError as error:
-            return error
-
     with ThreadPoolExecutor(max_workers=window, thread_name_prefix="read-ahead") as pool:
-        pending: list[Future[U | FruitsError]] = [pool.submit(attempt, item) for item in items[:held]]
+        pending = [pool.submit(_outcome, read, item) for item in items[:window]]
         try:
             for position in range(len(items)):
                 yield pending.pop(0).result()
-                if position + held < len(items):
-                    pending.append(pool.submit(attempt, items[position + held]))
+                if position + window < len(items):
+                    pending.append(pool.submit(_outcome, read, items[position + window]))
         finally:
             for future in pending:
                 future.cancel()
+
+
+def read_as_completed(
+    read: Callable[[T], U], items: list[T], window: int, held: int
+) -> Iterator[tuple[int, U | FruitsError]]:
+    """Yield the position of every item and `read(item)`, or its FruitsError, in the order in which the reads end.
+
+    Up to `window` reads are under way at once, and up to `held` items (at least `window`) under way or in memory: a
+    read that takes long, or is tried again, holds up no other. Anything else that is raised is raised here.
+    """
+    held = max(window, held)
+    ended: SimpleQueue[int] = SimpleQueue()
+    pending: dict[int, Future[U | FruitsError]] = {}
+
+    with ThreadPoolExecutor(max_workers=window, thread_name_prefix="read-ahead") as pool:
+
+        def submit(position: int) -> None:
+            pending[position] = pool.submit(_outcome, read, items[position])
+            pending[position].add_done_callback(lambda _: ended.put(position))
+
+        try:
+            for position in range(min(held, len(items))):
+                submit(position)
+            for following in range(held, held + len(items)):
+                position = ended.get()
+                yield position, pending.pop(position).result()
+                if following < len(items):
+                    submit(following)
+        finally:
+            for future in pending.values():
+                future.cancel()
+
+
+def _outcome(read: Callable[[T], U], item: T) -> U | FruitsError:
+    try:
+        return read(item)
+    except FruitsError as error:
+        return error

@@ -34,7 +34,7 @@ LONGEST_PAUSE = 10.0
 """Seconds between attempts at most."""
 
 REQUEST_SECONDS = 60
-"""An attempt is given up after so many seconds."""
+"""An attempt is given up after so many seconds without a byte (see `waiting`)."""
 
 _RENEW = timedelta(minutes=10)
 """So often boto3 is asked for the credentials; it renews those that expire within 15 minutes."""
@@ -53,25 +53,12 @@ class S3Access:
     payer: dict[str, str]
     """What a request of boto3 says about who pays."""
 
-    def store(self) -> ObjectStore:
-        """obstore's store for this bucket and prefix."""
+    def store(self, client_options: dict[str, Any], retry_config: Any) -> ObjectStore:
+        """obstore's store for this bucket and prefix, with more client options and this retry configuration."""
         from obstore.store import S3Store
 
-        return S3Store(
-            self.bucket,
-            prefix=self.prefix or None,
-            retry_config={
-                # The time is what bounds them.
-                "max_retries": 10_000,
-                "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=LONGEST_PAUSE),
-                    "base": 2,
-                },
-            },
-            **self.options,
-        )
+        options = {**self.options, "client_options": {**self.options["client_options"], **client_options}}
+        return S3Store(self.bucket, prefix=self.prefix or None, retry_config=retry_config, **options)
 
 
 def s3_access(location: str) -> S3Access:
@@ -114,7 +101,7 @@ def s3_access(location: str) -> S3Access:
         options: dict[str, Any] = {
             "region": region,
             "skip_signature": anonymous,
-            "client_options": {"timeout": f"{REQUEST_SECONDS} seconds", "allow_http": address.scheme == "http"},
+            "client_options": {"allow_http": address.scheme == "http"},
         }
         if here:
             # obstore has no switch to ignore the proxy variables; a proxy of its own replaces them, and serves no host.

@@ -14,18 +14,19 @@ from engines.core.storage.locations import why_unreadable
 from engines.core.storage.repetition import repeated, repeating
 from engines.core.storage.s3_keys import list_bucket, read_object
 from engines.core.storage.store_errors import AGAIN, first_line, translated, unreadable_name
+from engines.core.storage.waiting import OpenStore, PatientStore
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import ObjectStore
 
 
 class ObjectStorage(Storage):
     """A prefix of an object store, through obstore."""
 
-    def __init__(self, url: str, store: ObjectStore, s3: S3Access | None = None) -> None:
+    def __init__(self, url: str, open_store: OpenStore, s3: S3Access | None = None) -> None:
         self.url = url
-        self._store = store
+        self._patient = PatientStore(open_store)
+        self._store = self._patient.store
         self._s3 = s3
 
     def list(self, prefix: str = "", *, unreadable: bool = False) -> Iterator[StoredObject]:  # noqa: ARG002
@@ -65,14 +66,12 @@ class ObjectStorage(Storage):
     @repeating
     def read_versioned(self, key: str) -> tuple[bytes, str]:
         """See Storage. An object is of one version from its first byte to its last."""
-        import obstore
-
         if self._s3 is not None and why_unreadable(key):
             return read_object(self._s3, key, self.uri(key))
         self.check_key(key)
         with translated(self.uri(key)):
-            got = obstore.get(self._store, key)
-            return bytes(got.bytes()), _version(got.meta)
+            content, meta = self._patient.get(key)
+        return content, _version(meta)
 
     @repeating
     def stat(self, key: str) -> StoredObject | None:
@@ -90,7 +89,6 @@ class ObjectStorage(Storage):
     @repeating
     def read_range(self, key: str, start: int, length: int, version: str = "") -> bytes:
         """See Storage."""
-        import obstore
         from obstore.exceptions import PreconditionError
 
         self._check_requestable(key)
@@ -99,7 +97,7 @@ class ObjectStorage(Storage):
             options["if_match"] = f'"{version}"'
         with translated(self.uri(key)):
             try:
-                content = bytes(obstore.get(self._store, key, options=options).bytes())
+                content, _ = self._patient.get(key, options)
             except PreconditionError:
                 raise changed(self.uri(key)) from None
         if len(content) > length:  # obstore asked for more, as the answer's length was not true
@@ -118,21 +116,18 @@ class ObjectStorage(Storage):
     @repeating
     def write(self, key: str, content: bytes) -> None:
         """See Storage."""
-        import obstore
-
         with translated(self.uri(key)):
-            obstore.put(self._store, key, content, use_multipart=False)
+            self._patient.put(key, content)
 
     @repeating
     def write_if(self, key: str, content: bytes, version: str | None) -> str | None:
         """Put the object if it is still `version` (None: if there is none); its new version, or None if it is not."""
-        import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         mode: Any = "create" if version is None else {"e_tag": version}
         with translated(self.uri(key)):
             try:
-                return obstore.put(self._store, key, content, mode=mode, use_multipart=False)["e_tag"]
+                return self._patient.put(key, content, mode)
             except (AlreadyExistsError, PreconditionError):
                 return None
             except FileNotFoundError:
@@ -143,14 +138,12 @@ class ObjectStorage(Storage):
     @repeating
     def read_version(self, key: str) -> tuple[bytes, str] | None:
         """The object and its version for `write_if`, or None if there is none."""
-        import obstore
-
         with translated(self.uri(key)):
             try:
-                got = obstore.get(self._store, key)
+                content, meta = self._patient.get(key)
             except FileNotFoundError:
                 return None
-            return bytes(got.bytes()), got.meta["e_tag"] or ""
+        return content, meta["e_tag"] or ""
 
     @repeating
     def delete(self, key: str) -> None:
@@ -224,11 +217,14 @@ def open_object_storage(location: str) -> ObjectStorage:
     """The storage at a normalized URL. Raises InputError for one that cannot be used, and without credentials."""
     if location.startswith("s3://"):
         access = s3_access(location)
-        return ObjectStorage(location, access.store(), access)
+        return ObjectStorage(location, access.store, access)
     from obstore.store import from_url
 
     try:
-        return ObjectStorage(location, from_url(location))
+        return ObjectStorage(
+            location,
+            lambda client, retry: from_url(location, client_options=client, retry_config=retry),
+        )
     except Exception as error:
         # obstore raises its own types here; all of them mean that the URL is not usable.
         raise InputError(f"{location} cannot be opened: {first_line(error)}", "Use a folder or s3://.") from error

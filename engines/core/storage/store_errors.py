@@ -53,10 +53,11 @@ def translated(uri: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.BaseError, FileNotFoundError) as error:
-        raise _of_obstore(uri, error) from error
+        raise of_obstore(uri, error) from error
 
 
-def _of_obstore(uri: str, error: BaseException) -> FruitsError:
+def of_obstore(uri: str, error: BaseException) -> FruitsError:
+    """What an error of obstore means."""
     from obstore import exceptions
 
     text = str(error)

@@ -1,0 +1,73 @@
+"""How long S3 is waited for: what got no answer is soon asked for again, and a slow service is waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from obstore.store import MemoryStore
+
+from engines.core.storage import waiting
+from engines.core.storage.objects import ObjectStorage, open_object_storage
+from engines.core.storage.waiting import PatientStore
+from tests.s3_answers import Answer, Request, answering, good
+
+
+@pytest.fixture
+def ended() -> Iterator[threading.Event]:
+    """Set when the test is over: what waits for it has waited for good."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "FIRST_WAITS", (timedelta(seconds=0.3), timedelta(seconds=0.6)))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+
+
+def storage_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> ObjectStorage:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    return open_object_storage("s3://b")
+
+
+def test_what_gets_no_answer_is_soon_asked_for_again(monkeypatch: pytest.MonkeyPatch, ended: threading.Event) -> None:
+    def silent_twice(request: Request) -> Answer:
+        if len(running.requests) <= 2:
+            ended.wait()
+        return good(request)
+
+    with answering(silent_twice) as running:
+        assert storage_at(running.endpoint, monkeypatch).read("photo.jpg") == b"abc"
+        assert len(running.requests) == 3
+
+
+def test_a_service_that_is_always_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(request: Request) -> Answer:
+        threading.Event().wait(1.5)
+        return good(request)
+
+    with answering(slow) as running:
+        assert storage_at(running.endpoint, monkeypatch).read("photo.jpg") == b"abc"
+        assert len(running.requests) == 3
+
+
+def test_a_large_object_has_its_time_to_be_sent_and_a_small_one_is_given_up_after_a_minute() -> None:
+    opened: list[tuple[dict[str, Any], Any]] = []
+
+    def open_store(client: dict[str, Any], retry: Any) -> MemoryStore:
+        opened.append((client, retry))
+        return MemoryStore()
+
+    store = PatientStore(open_store)
+    opened.clear()
+    for megabytes, seconds in ((0, 60), (3, 60), (14, 480), (100, 3840)):
+        store.put("model", bytes(megabytes * 1_000_000 // 10 * 10))
+        assert opened[-1][0] == {"timeout": timedelta(seconds=seconds)}
+    assert len(opened) == 3, "one store for each time"
+    assert {retry["max_retries"] for _, retry in opened} == {10_000}
