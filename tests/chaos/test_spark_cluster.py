@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.runs import Chaos, Ended, variables
+from tests.chaos.clusters import spark_options
+from tests.chaos.runs import Chaos, Ended
 from tests.chaos.suite import STAGES, EngineChaos, survives
-from tests.parity.processes import spark_cluster
 
 
 class TestSparkCluster(EngineChaos):
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, orders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-        with _cluster(orders, tmp_path_factory.mktemp("spark"), workers=2) as options:
+        with spark_options(orders, tmp_path_factory.mktemp("spark"), workers=2) as options:
             yield options
 
     @pytest.fixture(scope="class")
     @classmethod
     def only_worker(cls, orders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-        with _cluster(orders, tmp_path_factory.mktemp("spark"), workers=1) as options:
+        with spark_options(orders, tmp_path_factory.mktemp("spark"), workers=1) as options:
             yield options
 
     @pytest.mark.long
@@ -31,12 +30,3 @@ class TestSparkCluster(EngineChaos):
     def test_an_executor_is_killed(self, chaos: Chaos, undisturbed: tuple[dict[str, str], Ended], stage: str) -> None:
         plan = {"role": "worker", "pattern": STAGES[stage], "number": 0, "victim": "executor"}
         survives(chaos, f"executor-{stage}", plan, undisturbed)
-
-
-@contextlib.contextmanager
-def _cluster(orders: Path, folder: Path, workers: int) -> Iterator[tuple[str, ...]]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables(orders).items():
-            patch.setenv(name, value)  # executors get their environment from the cluster's workers
-        with spark_cluster(folder, workers) as master:
-            yield "--engine", "spark", "--master", master

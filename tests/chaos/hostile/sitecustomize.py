@@ -4,9 +4,10 @@
 - FRUITS_CHAOS_FILE names a file of JSON. Its `trace` names a file that gets a line for each step of the storage: the
   role of the process, the step, the key. Roles: `driver`, the process that FRUITS_CHAOS_DRIVER is new to; `worker`.
 - Its `plan`: at the step `number` (from 0) of those that `role` takes and `pattern` matches, the `victim` is killed,
-  once in all: `itself`; the `executor`, the JVM whose Python worker it is; or the `leader`, the process that the driver
-  started to lead the workers. The file `once` says that it was. Where the victim is the `output`, a `command` is run.
-  Its `start_seconds`: so long workers take to start once somebody was killed.
+  once in all: `itself`; the `executor`, the JVM whose Python worker it is; the `machine`, which is all that would start
+  it again; or the `leader`, the process that the driver started to lead the workers. The file `once` says that it was.
+  Where the victim is the `output`, a `command` is run. Its `start_seconds`: so long workers take to start once somebody
+  was killed.
 - Its `retry_seconds`: so long a request to S3 is repeated.
 """
 
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +30,13 @@ _decode = images.decode
 
 def _harm(content: bytes) -> None:
     if content.endswith(b"HOSTILE: crash"):
-        _kill(os.getpid(), signal.SIGSEGV)
+        _kill(os.getpid(), number=signal.SIGSEGV)
     if content.endswith(b"HOSTILE: hang"):
         while True:
             time.sleep(60)
     if content.endswith(b"HOSTILE: eat"):
         held = np.empty(2_000_000_000, np.uint8)
-        _kill(os.getpid(), signal.SIGKILL)  # as the kernel does when there is no memory left
+        _kill(os.getpid())  # as the kernel does when there is no memory left
         del held
 
 
@@ -46,13 +48,18 @@ def _decode_hostile(content: bytes, *rest: object, **named: object) -> object:
 images.decode = _decode_hostile
 
 
-def _kill(process: int, number: signal.Signals) -> None:
-    os.kill(process, number)
+def _kill(*processes: int, number: signal.Signals = signal.SIGKILL) -> None:
+    for process in processes:
+        os.kill(process, number)
     time.sleep(600)  # where it is another one, it takes this one with it
 
 
-_orders = json.loads(Path(os.environ["FRUITS_CHAOS_FILE"]).read_text()) if "FRUITS_CHAOS_FILE" in os.environ else {}
-_plan = _orders.get("plan")
+def _read_orders() -> dict[str, Any]:
+    name = os.environ.get("FRUITS_CHAOS_FILE")
+    return json.loads(Path(name).read_text()) if name else {}
+
+
+_orders = _read_orders()
 _role = "worker"
 _steps = 0
 if os.environ.get("FRUITS_CHAOS_DRIVER") == "new":
@@ -60,24 +67,35 @@ if os.environ.get("FRUITS_CHAOS_DRIVER") == "new":
     _role = "driver"
     if _orders:
         Path(_orders["driver"]).write_text(str(os.getpid()))
-elif _plan and "start_seconds" in _plan and os.path.exists(_orders["once"]):
-    time.sleep(_plan["start_seconds"])
+elif "start_seconds" in (_orders.get("plan") or {}) and os.path.exists(_orders["once"]):
+    time.sleep(_orders["plan"]["start_seconds"])
 
 
 if _orders.get("retry_seconds"):
     aws.RETRY_SECONDS = _orders["retry_seconds"]
 
 
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def _executor() -> int:
     """The JVM: it started pyspark's daemon, which is this process's parent."""
-    return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
+    return _parent(os.getppid())
+
+
+def _machine() -> list[int]:
+    """Spark's worker and its executor, or Dask's nanny; and this process."""
+    if b"java" in Path(f"/proc/{_executor()}/cmdline").read_bytes():
+        return [_parent(_executor()), _executor(), os.getpid()]
+    return [os.getppid(), os.getpid()]
 
 
 def _leader() -> int:
     driver = int(Path(_orders["driver"]).read_text())
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = _parent(int(process.name))
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended
@@ -87,24 +105,32 @@ def _leader() -> int:
 
 
 def _step(name: str, key: str) -> None:
-    global _steps  # noqa: PLW0603 - a counter
+    global _orders, _steps  # noqa: PLW0603 - the run that this process takes part in, and a counter
+    if (orders := _read_orders()) != _orders:  # a worker may outlive a run
+        _orders, _steps = orders, 0
     if _orders:
         with open(_orders["trace"], "a") as file:
             file.write(f"{_role} {name} {key}\n")
-    if _plan and _plan["role"] == _role and re.search(_plan["pattern"], f"{name} {key}"):
-        if _steps == _plan["number"]:
+    plan = _orders.get("plan")
+    if plan and plan["role"] == _role and re.search(plan["pattern"], f"{name} {key}"):
+        if _steps == plan["number"]:
             try:
                 os.close(os.open(_orders["once"], os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return
-            if _plan["victim"] == "output":
-                subprocess.run(_plan["command"], check=True)
+            if plan["victim"] == "output":
+                subprocess.run(plan["command"], check=True)
             else:
-                _kill(_VICTIMS[_plan["victim"]](), signal.SIGKILL)
+                _kill(*_VICTIMS[plan["victim"]]())
         _steps += 1
 
 
-_VICTIMS = {"itself": os.getpid, "executor": _executor, "leader": _leader}
+_VICTIMS = {
+    "itself": lambda: [os.getpid()],
+    "executor": lambda: [_executor()],
+    "machine": _machine,
+    "leader": lambda: [_leader()],
+}
 
 
 def _stepping(name: str) -> None:
