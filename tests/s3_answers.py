@@ -66,6 +66,7 @@ def answering(
         wbufsize = 1 << 20
 
         def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
             running.requests.append(request)
             given = answer(request)
@@ -83,6 +84,7 @@ def answering(
 
         do_HEAD = do_GET
         do_POST = do_GET
+        do_PUT = do_GET
 
         def log_message(self, *_: object) -> None:
             """Nothing: this is a test."""

@@ -61,13 +61,34 @@ def test_a_large_object_has_its_time_to_be_sent_and_a_small_one_is_given_up_afte
     opened: list[tuple[dict[str, Any], Any]] = []
 
     def open_store(client: dict[str, Any], retry: Any) -> MemoryStore:
-        opened.append((client, retry))
+        opened.append((client, retry["max_retries"]))
         return MemoryStore()
 
     store = PatientStore(open_store)
-    opened.clear()
     for megabytes, seconds in ((0, 60), (3, 60), (14, 480), (100, 3840)):
-        store.put("model", bytes(megabytes * 1_000_000 // 10 * 10))
-        assert opened[-1][0] == {"timeout": timedelta(seconds=seconds)}
-    assert len(opened) == 3, "one store for each time"
-    assert {retry["max_retries"] for _, retry in opened} == {10_000}
+        store.put(f"{megabytes} MB", bytes(megabytes * 1_000_000), "create")
+        assert opened[-1] == ({"timeout": timedelta(seconds=seconds)}, 10_000)
+    assert len(opened) == 4, "one store for each time, and the one for all else"
+
+
+def test_the_first_attempt_at_writing_is_a_short_one(monkeypatch: pytest.MonkeyPatch, ended: threading.Event) -> None:
+    def silent_once(_: Request) -> Answer:
+        if len(running.requests) == 1:
+            ended.wait()
+        return Answer()
+
+    monkeypatch.setattr(waiting, "FIRST_SENDING", (timedelta(seconds=0.3), 500_000))
+    with answering(silent_once) as running:
+        storage_at(running.endpoint, monkeypatch).write("part", b"rows")
+        assert [request.method for request in running.requests] == ["PUT", "PUT"]
+
+
+def test_a_write_that_may_happen_once_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(_: Request) -> Answer:
+        threading.Event().wait(1)
+        return Answer()
+
+    monkeypatch.setattr(waiting, "FIRST_SENDING", (timedelta(seconds=0.3), 500_000))
+    with answering(slow) as running:
+        assert storage_at(running.endpoint, monkeypatch).write_if("lease.json", b"mine", None) == '"abc"'
+        assert len(running.requests) == 1

@@ -6,7 +6,8 @@ Barroso, The Tail at Scale, 2013; AWS advises the same for S3). A service that i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +25,11 @@ FIRST_WAITS: Final = (timedelta(seconds=3), timedelta(seconds=10))
 LONGEST: Final = timedelta(minutes=10)
 """So long an answer may take in all, as long as its bytes keep coming."""
 
+FIRST_SENDING: Final = (timedelta(seconds=10), 500_000)
+"""So long the first attempt at writing may take, or as long as the content takes at so many bytes a second."""
+
 SLOWEST: Final = 50_000
-"""Bytes a second that a connection takes at least: so long what is written may take."""
+"""The same of those that follow, whose shortest time is REQUEST_SECONDS."""
 
 OpenStore = Callable[[Any, Any], "ObjectStore"]
 """obstore's store with these `client_options` (ClientConfig) and this `retry_config` (RetryConfig)."""
@@ -36,43 +40,36 @@ class PatientStore:
 
     def __init__(self, open_store: OpenStore) -> None:
         self._open = open_store
-        self._stores: dict[tuple[timedelta | None, timedelta], ObjectStore] = {}
-        self.store = self._waiting(timedelta(seconds=aws.REQUEST_SECONDS), LONGEST)
+        self._stores: dict[tuple[timedelta, timedelta | None, bool], ObjectStore] = {}
+        self.store = self._waiting(LONGEST, timedelta(seconds=aws.REQUEST_SECONDS))
         """For whatever neither `get` nor `put` does."""
 
     def get(self, key: str, options: Any = None) -> tuple[bytes, ObjectMeta]:
         """The content of an object, and what the answer says of it."""
-        from obstore.exceptions import GenericError
-
         for wait in FIRST_WAITS:
-            try:
-                return _get(self._waiting(wait, LONGEST), key, options)
-            except GenericError as error:
-                if not isinstance(of_obstore(key, error), TransientError):
-                    raise
+            with _asked_again(key):
+                return _get(self._waiting(LONGEST, wait, once=True), key, options)
         return _get(self.store, key, options)
 
     def put(self, key: str, content: bytes, mode: Any = "overwrite") -> str | None:
         """Write an object in one piece; its ETag."""
-        import obstore
+        if mode == "overwrite":  # else an attempt without an answer may have done it, so that the next one fails
+            with _asked_again(key):
+                return _put(self._waiting(_time_for(content, *FIRST_SENDING), once=True), key, content, mode)
+        patience = _time_for(content, timedelta(seconds=aws.REQUEST_SECONDS), SLOWEST)
+        return _put(self._waiting(patience), key, content, mode)
 
-        seconds = aws.REQUEST_SECONDS
-        while seconds * SLOWEST < len(content):
-            seconds *= 2  # so that there are few stores
-        store = self._waiting(None, timedelta(seconds=seconds))
-        return obstore.put(store, key, content, mode=mode, use_multipart=False)["e_tag"]
+    def _waiting(self, in_all: timedelta, for_bytes: timedelta | None = None, *, once: bool = False) -> ObjectStore:
+        """The store that waits so long for an answer, and so long for its next bytes; `once`: it does not ask again.
 
-    def _waiting(self, for_bytes: timedelta | None, in_all: timedelta) -> ObjectStore:
-        """The store that waits so long for the next bytes (None: as long as for all), and so long for all.
-
-        While it sends, no bytes come.
+        While it sends, no bytes come: then `for_bytes` is None.
         """
-        found = self._stores.get((for_bytes, in_all))
+        found = self._stores.get((in_all, for_bytes, once))
         if found is None:
-            waits = {"timeout": in_all} if for_bytes is None else {"timeout": in_all, "read_timeout": for_bytes}
+            client = {"timeout": in_all} if for_bytes is None else {"timeout": in_all, "read_timeout": for_bytes}
             retry = {
                 # The time is what bounds them.
-                "max_retries": 0 if for_bytes in FIRST_WAITS else 10_000,
+                "max_retries": 0 if once else 10_000,
                 "retry_timeout": timedelta(seconds=aws.RETRY_SECONDS),
                 "backoff": {
                     "init_backoff": timedelta(milliseconds=100),
@@ -81,8 +78,28 @@ class PatientStore:
                 },
             }
             # Of two threads that open one at once, one's is used.
-            found = self._stores.setdefault((for_bytes, in_all), self._open(waits, retry))
+            found = self._stores.setdefault((in_all, for_bytes, once), self._open(client, retry))
         return found
+
+
+@contextlib.contextmanager
+def _asked_again(key: str) -> Iterator[None]:
+    """A fault that may heal ends this context, for what follows to try again; all else is raised."""
+    from obstore.exceptions import GenericError
+
+    try:
+        yield
+    except GenericError as error:
+        if not isinstance(of_obstore(key, error), TransientError):
+            raise
+
+
+def _time_for(content: bytes, shortest: timedelta, bytes_per_second: int) -> timedelta:
+    """The shortest time, doubled until the content fits, so that there are few."""
+    time = shortest
+    while time.total_seconds() * bytes_per_second < len(content):
+        time *= 2
+    return time
 
 
 def _get(store: ObjectStore, key: str, options: Any) -> tuple[bytes, ObjectMeta]:
@@ -90,3 +107,9 @@ def _get(store: ObjectStore, key: str, options: Any) -> tuple[bytes, ObjectMeta]
 
     got = obstore.get(store, key, options=options)
     return bytes(got.bytes()), got.meta
+
+
+def _put(store: ObjectStore, key: str, content: bytes, mode: Any) -> str | None:
+    import obstore
+
+    return obstore.put(store, key, content, mode=mode, use_multipart=False)["e_tag"]
