@@ -128,7 +128,7 @@ def test_a_run_with_nothing_to_do_starts_nothing_changes_nothing_and_says_so(
     workers = set()
 
     def ended() -> bool:
-        workers.update(process for process in processes_of(run) if "spawn_main" in command_of(process))
+        workers.update(process for process in processes_of(run) if "engines.dask.cluster" in command_of(process))
         return prefect.flow_run(run)["state_type"] in ("COMPLETED", "FAILED", "CRASHED")
 
     wait_for(ended, 150, prefect.log(run))

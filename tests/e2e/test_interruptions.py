@@ -73,7 +73,8 @@ def cancel(prefect: PrefectKit, run: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "worker"), [("dask", "spawn_main"), pytest.param("spark", "pyspark.daemon", marks=needs_java)]
+    ("engine", "worker"),
+    [("dask", "multiprocessing.forkserver"), pytest.param("spark", "pyspark.daemon", marks=needs_java)],
 )
 def test_a_cancelled_run_leaves_no_process_and_the_next_one_resumes(
     prefect: PrefectKit, run: str, many_photos: Path, weights: str, output: Path, engine: str, worker: str
