@@ -164,11 +164,15 @@ def _s3(measured: Measurements) -> str:
     for row in (row for row in measured.rows(s3.TABLE) if row.rounds):
         seconds = part_of(row, "featurize")
         busy = row.rounds[-1].parts.get("server_seconds")
-        server = "" if busy is None else f"{row.rounds[-1].parts['requests']:,.0f} in {figure(busy)} s"
+        requests, faults = (row.rounds[-1].parts.get(name, 0) for name in ("requests", "faults"))
+        server = "" if busy is None else f"{requests:,.0f} in {figure(busy)} s, {faults:,.0f} faults"
         speed = figure(row.size / seconds.median) if seconds else ""
         lines.append([row.subject, f"{row.size:,}", spread(seconds), speed, server, f"{len(row.rounds)}"])
-    head = ["", "photos", "featurize, seconds", "photos/s", "server: requests in CPU seconds", "rounds"]
-    note = "The server runs on the same cores, and takes what the last column but one says of them."
+    head = ["", "photos", "featurize, seconds", "photos/s", "server: requests, CPU seconds, faults", "rounds"]
+    note = (
+        "The server runs on the same cores, and takes what the last column but one says of them. Its faults: 500, 503, "
+        "a connection that is reset, no answer at all, half a body, a length that is not true."
+    )
     return f"## Photos on S3\n\n{table(head, lines)}\n\n{note}" if lines else ""
 
 

@@ -118,6 +118,11 @@ def _s3(measured: Measurements) -> Spread | None:
     return quotient(folder, bucket)
 
 
+def _faults(measured: Measurements) -> Spread | None:
+    faulty, sound = (seconds_of(measured.find(s3.TABLE, name, 6600)) for name in (s3.FAULTS, s3.S3))
+    return quotient(faulty, sound)
+
+
 def _start(subject: str) -> Callable[[Measurements], Spread | None]:
     return lambda measured: seconds_of(measured.find(start_up.TABLE, subject, 6600))
 
@@ -176,6 +181,7 @@ TARGETS = (
     Target("fit, project and write at 90,483 x 1280 against MLlib", 15, "x", _reduced, at_least=True),
     Target("fit against numpy's syrk and eigh in memory", 2, "x", _fit),
     Target("6,600 photos on S3 at 30 ms per request against a folder, featurize", 0.9, "", _s3, at_least=True),
+    Target("6,600 photos on S3 of whose requests one in ten fails, against none, whole process", 1.5, "x", _faults),
     Target("largest worker, 10,000 photos, either engine", 300, "MiB", _memory(growth.PHOTOS, _worker, 10_000)),
     Target("largest worker, 90,483 photos, either engine", 300, "MiB", _memory(growth.PHOTOS, _worker, 90_483)),
     Target(

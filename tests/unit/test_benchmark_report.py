@@ -36,6 +36,7 @@ def measured(tmp_path: Path) -> Measurements:
         row("end_to_end", LIMIT, 6600, 45, network=33),
         row(s3.TABLE, s3.FOLDER, 6600, 60, featurize=45),
         row(s3.TABLE, s3.S3, 6600, 61, featurize=50, requests=6607, server_seconds=2),
+        row(s3.TABLE, s3.FAULTS, 6600, 76.25, featurize=65, requests=7310, server_seconds=2, faults=731),
         row(growth.TABLE, growth.subject(DASK, growth.CATALOG), 1_000_000, 300),
         row(growth.TABLE, growth.subject(SPARK, growth.CATALOG), 1_000_000, 300),
     ):
@@ -54,6 +55,7 @@ def value_of(what: str, measured: Measurements) -> Spread | None:
         ("6,600 photos end to end against the network", 33 / 50),
         ("6,600 photos against the notebook", 600 / 60),  # the slower engine
         ("S3 at 30 ms", 45 / 50),
+        ("one in ten fails", 1.25),
         ("Spark against Dask, featurize", 40 / 41),
         ("Spark against Dask, whole process", 50 / 60),
         ("driver", 150),  # Python and the JVM together

@@ -1,4 +1,4 @@
-"""Photos on S3 at 30 ms per request against the same photos in a folder: the rate of featurize."""
+"""Photos on S3, with and without faults, against the same photos in a folder: the rate of featurize."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from tests.benchmarks.steps import Step
 TABLE = "s3"
 FOLDER = "folder"
 S3 = "S3, 30 ms per request"
+FAULTS = "S3, 30 ms per request, of which one in ten fails"
 _DELAY = 0.03
+_SHARE = 0.1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +41,18 @@ def steps(chosen: argparse.Namespace, workshop: Workshop) -> Sequence[Step]:
     def folder() -> Measured:
         return _featurize(workshop, images, str(workshop.real_photos(images)), {}, chosen.longest)
 
-    def s3() -> Measured:
-        with _served(workshop.real_photos(images)) as (variables, done):
+    def s3(share: float) -> Measured:
+        with _served(workshop.real_photos(images), share) as (variables, done):
             measured = _featurize(workshop, images, f"s3://{BUCKET}", variables, chosen.longest)
         measured.parts.update(done)
         return measured
 
-    pair = [Step(TABLE, FOLDER, images, 10 + images / 150, folder), Step(TABLE, S3, images, 10 + images / 140, s3)]
-    return [step for number in range(chosen.rounds) for step in (pair if number % 2 else pair[::-1])]
+    three = [
+        Step(TABLE, FOLDER, images, 10 + images / 150, folder),
+        Step(TABLE, S3, images, 10 + images / 140, lambda: s3(0)),
+        Step(TABLE, FAULTS, images, 10 + images / 120, lambda: s3(_SHARE)),
+    ]
+    return [step for number in range(chosen.rounds) for step in (three if number % 2 else three[::-1])]
 
 
 def _featurize(workshop: Workshop, images: int, source: str, variables: dict[str, str], longest: float) -> Measured:
@@ -63,9 +69,10 @@ def _featurize(workshop: Workshop, images: int, source: str, variables: dict[str
 
 
 @contextlib.contextmanager
-def _served(photos: Path) -> Iterator[tuple[dict[str, str], dict[str, float]]]:
+def _served(photos: Path, share: float) -> Iterator[tuple[dict[str, str], dict[str, float]]]:
     """The photos on S3: variables that lead there, and, behind this context, what the server has done."""
-    command = [sys.executable, "-m", "tests.benchmarks.slow_s3", str(photos), "--delay", str(_DELAY)]
+    server_options = ["--delay", str(_DELAY), "--faults", str(share)]
+    command = [sys.executable, "-m", "tests.benchmarks.slow_s3", str(photos), *server_options]
     done: dict[str, float] = {}
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
