@@ -26,7 +26,7 @@ def ended() -> Iterator[threading.Event]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "FIRST_WAITS", (timedelta(seconds=0.3), timedelta(seconds=0.6)))
+    monkeypatch.setattr(waiting, "FIRST_WAITS", (timedelta(seconds=0.3), timedelta(seconds=0.9)))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
 
@@ -47,7 +47,23 @@ def test_what_gets_no_answer_is_soon_asked_for_again(monkeypatch: pytest.MonkeyP
         assert len(running.requests) == 3
 
 
-def test_a_service_that_is_always_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_is_always_slow_is_waited_for_and_soon_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(request: Request) -> Answer:
+        threading.Event().wait(0.45)
+        return good(request)
+
+    monkeypatch.setattr(waiting, "SLOW_ANSWERS", 2)
+    with answering(slow) as running:
+        storage = storage_at(running.endpoint, monkeypatch)
+        asked = []
+        for _ in range(4):
+            running.requests.clear()
+            assert storage.read("photo.jpg") == b"abc"
+            asked.append(len(running.requests))
+    assert asked == [2, 2, 1, 1]
+
+
+def test_a_service_that_is_slower_than_all_first_attempts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(request: Request) -> Answer:
         threading.Event().wait(1.5)
         return good(request)

@@ -7,6 +7,7 @@ Barroso, The Tail at Scale, 2013; AWS advises the same for S3). A service that i
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +20,14 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
-FIRST_WAITS: Final = (timedelta(seconds=3), timedelta(seconds=10))
-"""So long the first attempts at reading wait for the next bytes; those that follow wait REQUEST_SECONDS."""
+FIRST_WAITS: Final = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=10))
+"""So long the first attempts at reading wait for the next bytes; those that follow wait REQUEST_SECONDS.
+
+S3 begins to answer after 0.1 to 0.2 s (AWS, Performance design patterns for Amazon S3).
+"""
+
+SLOW_ANSWERS: Final = 5
+"""After so many answers in a row that took longer than the first attempt waits, there is no such attempt any more."""
 
 LONGEST: Final = timedelta(minutes=10)
 """So long an answer may take in all, as long as its bytes keep coming."""
@@ -43,13 +50,28 @@ class PatientStore:
         self._stores: dict[tuple[timedelta, timedelta | None, bool], ObjectStore] = {}
         self.store = self._waiting(LONGEST, timedelta(seconds=aws.REQUEST_SECONDS))
         """For whatever neither `get` nor `put` does."""
+        self._waits_left_out = 0
+        self._slow_answers = 0
 
     def get(self, key: str, options: Any = None) -> tuple[bytes, ObjectMeta]:
         """The content of an object, and what the answer says of it."""
-        for wait in FIRST_WAITS:
-            with _asked_again(key):
+        waits = FIRST_WAITS[self._waits_left_out :]
+        for number, wait in enumerate(waits):
+            with _asked_again(key), self._learning(waits[0] if number else None):
                 return _get(self._waiting(LONGEST, wait, once=True), key, options)
-        return _get(self.store, key, options)
+        with self._learning(waits[0] if waits else None):
+            return _get(self.store, key, options)
+
+    @contextlib.contextmanager
+    def _learning(self, first_wait: timedelta | None) -> Iterator[None]:
+        """Learn from an answer to a later attempt within this context whether the first one should have waited."""
+        began = time.monotonic()
+        yield
+        if first_wait is not None:
+            slow = time.monotonic() - began > first_wait.total_seconds()
+            self._slow_answers = self._slow_answers + 1 if slow else 0
+            if self._slow_answers == SLOW_ANSWERS:
+                self._waits_left_out, self._slow_answers = self._waits_left_out + 1, 0
 
     def put(self, key: str, content: bytes, mode: Any = "overwrite") -> str | None:
         """Write an object in one piece; its ETag."""
@@ -96,10 +118,10 @@ def _asked_again(key: str) -> Iterator[None]:
 
 def _time_for(content: bytes, shortest: timedelta, bytes_per_second: int) -> timedelta:
     """The shortest time, doubled until the content fits, so that there are few."""
-    time = shortest
-    while time.total_seconds() * bytes_per_second < len(content):
-        time *= 2
-    return time
+    patience = shortest
+    while patience.total_seconds() * bytes_per_second < len(content):
+        patience *= 2
+    return patience
 
 
 def _get(store: ObjectStore, key: str, options: Any) -> tuple[bytes, ObjectMeta]:
