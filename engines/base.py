@@ -18,7 +18,11 @@ from engines.core.index.selection import Selection
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is. `done` and `total` count images; groups of shards in fit_pca, questions in neighbours."""
+    """How far a stage is.
+
+    `done` and `total` count images; groups of shards in fit_pca, questions in neighbours, steps of the conversion in
+    model, which has no progress where the model is converted already.
+    """
 
     stage: str
     done: int

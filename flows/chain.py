@@ -177,7 +177,7 @@ def _attempt(
     if settings.components >= 1 and settings.frozen_pca is None:
         fitted_to = indexed.listed if settings.fit_split is None else split_named(settings.fit_split, indexed.splits)
         check_enough_images(fitted_to, settings.components)
-    model = call("model", f"model {os.path.basename(settings.weights)}", put_model, settings)
+    model = call("model", f"model {os.path.basename(settings.weights)}", put_model, settings, engine.on_progress)
     clock.lap("model")
     frozen = None
     if settings.frozen_pca is not None:
@@ -268,9 +268,15 @@ def put_frozen_pca(settings: RunSettings, model: Model) -> Frozen:
     return adopt(found, settings.output, model.fingerprint)
 
 
-def put_model(settings: RunSettings) -> Model:
+def put_model(settings: RunSettings, on_progress: Callable[[Progress], None]) -> Model:
     """Convert the network (or take it from the cache) and put it into the output."""
-    model = prepare_model(settings.weights, settings.runtime, cache_folder(), settings.network)
+    model = prepare_model(
+        settings.weights,
+        settings.runtime,
+        cache_folder(),
+        settings.network,
+        lambda done, total: on_progress(Progress("model", done, total)),
+    )
     publish_model(model, settings.output)
     return model
 

@@ -19,6 +19,7 @@ from engines.core.errors import TransientError
 from flows.chain import RETRY_SECONDS
 from flows.runtime.server import check_server
 from flows.views.page import progress_shown
+from flows.views.progress import tell
 
 T = TypeVar("T")
 
@@ -28,7 +29,8 @@ _WITH_PROGRESS = ("featurize", "fit_pca", "project", "recheck", "neighbours")
 class TaskCall:
     """See flows.chain.Call: each stage is a task run of the flow run that surrounds it.
 
-    Give `listener` to the engine: while a task runs, progress goes to the task's artifact.
+    Give `listener` to the engine: while a task runs, progress goes to the terminal, and to the task's artifact if its
+    stage has one.
     """
 
     def __init__(self) -> None:
@@ -43,7 +45,7 @@ class TaskCall:
         """See flows.chain.Call."""
 
         def stage() -> T:
-            with progress_shown(name) if name in _WITH_PROGRESS else contextlib.nullcontext() as listener:
+            with progress_shown(name) if name in _WITH_PROGRESS else contextlib.nullcontext(tell) as listener:
                 self._listener = listener
                 try:
                     return function(*arguments)

@@ -69,6 +69,7 @@ def run_process(
     late = threading.Event()
     with tempfile.TemporaryFile("w+") as printed:
         variables = {**os.environ, "PYTHONPATH": str(ROOT), **_QUIET, **(environment or {})}
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)  # each process would compile what it imports anew
         start = time.monotonic()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT, env=variables, cwd=ROOT,

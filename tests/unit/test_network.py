@@ -49,7 +49,11 @@ class Conversions:
                 file["nothing"] = np.zeros(3)
         pool = ThreadPoolExecutor(2)
         self.imagenet = pool.submit(prepare_model, "imagenet", "litert", cache)
-        self.wrong = pool.submit(prepare_model, str(self.misfit), "litert", cache)
+        self.steps: list[tuple[int, int]] = []
+        """Of the wrong one."""
+        self.wrong = pool.submit(
+            prepare_model, str(self.misfit), "litert", cache, on_step=lambda *step: self.steps.append(step)
+        )
         pool.shutdown(wait=False)
 
 
@@ -97,6 +101,13 @@ def test_the_second_call_is_served_from_the_cache(
 
     monkeypatch.setattr(network, "_convert", convert)
     assert prepare_model("random", "litert", conversions.cache) == random_model
+
+
+def test_a_conversion_says_how_far_it_is_and_a_model_in_the_cache_says_nothing(conversions: Conversions) -> None:
+    conversions.wrong.exception()
+    assert conversions.steps == [(0, 4), (1, 4)], "TensorFlow was there, and the network could not be built"
+    prepare_model("random", "litert", conversions.cache, on_step=lambda *step: conversions.steps.append(step))
+    assert len(conversions.steps) == 2
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -1,7 +1,8 @@
 """Build and convert a network: `python -m engines.core.networks.build NETWORK WEIGHTS RUNTIME FOLDER PARENT`.
 
 Writes `network.bin` and `facts.json` into FOLDER, or `failure.json` (message, hint) and exits with 1. Run by
-`engines.core.networks.prepare`, the process PARENT, in one of its own, which has TensorFlow.
+`engines.core.networks.prepare`, the process PARENT, in one of its own, which has TensorFlow; prints a line behind each
+of its STEPS.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import socket
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -108,25 +110,31 @@ def _weights_digest(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _main(network_name: str, weights: str, runtime: str, folder: Path) -> int:
+def _main(network_name: str, weights: str, runtime: str, folder: Path, steps: IO[str]) -> int:
+    print("TensorFlow", file=steps, flush=True)
     try:
         network = build_network(network_named(network_name), weights)
     except BuildError as error:
         (folder / "failure.json").write_text(json.dumps(error.args))
         return 1
+    print("network", file=steps, flush=True)
     target = folder / "network.bin"
     if runtime == "litert":
         target.write_bytes(to_flatbuffer(network))
     else:
         target.write_bytes(to_archive(network, folder / "network.keras"))
+    print("conversion", file=steps, flush=True)
     facts = {
         "graph_sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
         "weights_sha256": _weights_digest(network),
     }
     (folder / "facts.json").write_text(json.dumps(facts))
+    print("files", file=steps, flush=True)
     return 0
 
 
 if __name__ == "__main__":
     end_with(int(sys.argv[5]))
-    sys.exit(_main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else is printed, such as how far a download is
+    sys.exit(_main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]), output))

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,6 +37,9 @@ NETWORK, FACTS = "network.bin", "facts.json"
 
 _UNFINISHED = ".unfinished-"
 
+_STEPS = 4
+"""The lines that `engines.core.networks.build` prints."""
+
 _LOGGER = logging.getLogger("fruits.model")
 
 _KERAS_WEIGHTS = "model.weights.h5"
@@ -43,13 +47,23 @@ _SAVE_AS = "Use Keras weights without head, as saved by save_weights(FILE.weight
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, version 3.0, II.A
 
 
-def prepare_model(weights: str, runtime: str, cache: Path, network: str = DEFAULT_NETWORK) -> Model:
+def _unwatched(_done: int, _total: int) -> None:
+    pass
+
+
+def prepare_model(
+    weights: str,
+    runtime: str,
+    cache: Path,
+    network: str = DEFAULT_NETWORK,
+    on_step: Callable[[int, int], None] = _unwatched,
+) -> Model:
     """The model of `network` with `weights` (`imagenet`, `random`, or a file of Keras weights without head).
 
-
-    Converted in about 30 s with TensorFlow at the first call; later calls read it from the folder `cache`. Raises
-    InputError for an unknown network or runtime, a file that is missing, not HDF5 or of the wrong shapes, ImageNet
-    weights that cannot be downloaded, and a TensorFlow that is not installed.
+    Converted in about 30 s with TensorFlow at the first call, which tells `on_step` how many steps are done, and of how
+    many; later calls read it from the folder `cache`. Raises InputError for an unknown network or runtime, a file that
+    is missing, not HDF5 or of the wrong shapes, ImageNet weights that cannot be downloaded, and a TensorFlow that is
+    not installed.
     """
     check_runtime(runtime)
     built = network_named(network)
@@ -62,7 +76,7 @@ def prepare_model(weights: str, runtime: str, cache: Path, network: str = DEFAUL
     entry = cache / "models" / key
     cached = _read_cached(entry)
     if cached is None:
-        _convert(built, weights, runtime, entry)
+        _convert(built, weights, runtime, entry, on_step)
         cached = _read_cached(entry)
     if cached is None:
         raise StageError(
@@ -120,7 +134,7 @@ def _converter_version() -> str:
         ) from None
 
 
-def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
+def _convert(network: Network, weights: str, runtime: str, entry: Path, on_step: Callable[[int, int], None]) -> None:
     _LOGGER.info(
         "converting %s, once: half a minute for MobileNetV2, more on a busy machine; it is cached in %s",
         network.architecture.partition(",")[0],
@@ -133,13 +147,23 @@ def _convert(network: Network, weights: str, runtime: str, entry: Path) -> None:
             *(network.name, weights, runtime, folder, str(os.getpid())),
         ]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        on_step(0, _STEPS)
+        with (
+            Path(folder, "errors").open("w+") as errors,
+            subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        ):
+            assert process.stdout is not None  # noqa: S101 - a pipe
+            for number, _ in enumerate(process.stdout, start=1):
+                on_step(number, _STEPS)
+            process.wait()
+            errors.seek(0)
+            said = errors.read()
         failure = Path(folder, "failure.json")
         if failure.is_file():
             kind = DownloadError if weights == "imagenet" else InputError
             raise kind(*json.loads(failure.read_text()))
-        if done.returncode != 0:
-            raise StageError(f"the network could not be converted (exit {done.returncode})", done.stderr[-2000:])
+        if process.returncode != 0:
+            raise StageError(f"the network could not be converted (exit {process.returncode})", said[-2000:])
         facts = json.loads(Path(folder, FACTS).read_text())
         Path(folder, FACTS).write_bytes(sealed_json(facts, FACTS))
         # Facts last: an entry without them does not count.
