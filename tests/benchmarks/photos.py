@@ -80,17 +80,14 @@ def spread(folder: Path, images: int) -> None:
     if not TEST_DATA.is_dir():
         write_photos(folder, images, classes=33)
         return
-    classes = sorted(path for path in TEST_DATA.iterdir() if path.is_dir())
-    count = 0
-    for kind in classes:
-        photos = sorted(kind.glob("*.jpg"))
-        per_class = min(len(photos), max(1, images // len(classes)))
+    classes = {path: sorted(path.glob("*.jpg")) for path in sorted(TEST_DATA.iterdir()) if path.is_dir()}
+    per_class, rest = divmod(images, len(classes))
+    if rest or not 0 < per_class <= min(map(len, classes.values())):
+        raise FailedError(f"{images} photos cannot be as many of each of the {len(classes)} classes in {TEST_DATA}")
+    for kind, photos in classes.items():
         (folder / kind.name).mkdir(parents=True)
-        for photo in photos[:: max(1, len(photos) // per_class)][:per_class]:
+        for photo in photos[:: len(photos) // per_class][:per_class]:
             (folder / kind.name / photo.name).symlink_to(photo)
-            count += 1
-    if count != images:
-        raise FailedError(f"there are not {images} photos of {len(classes)} equal classes in {TEST_DATA}, but {count}")
 
 
 def _touch(folder: Path, images: int) -> None:

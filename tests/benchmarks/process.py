@@ -21,7 +21,12 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 _SAMPLE_SECONDS = 1.0
 _WATCH_SECONDS = 0.01
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+_QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    # Under `uv run` Ray would give its workers an environment that uv makes anew, without the benchmark's packages.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
 
 
 class FailedError(Exception):

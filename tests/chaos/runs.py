@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from tests.chaos.photos import HOOK
 from tests.command_line import FRUITS
 from tests.parity.chain import bytes_of
+from tests.processes import command_of, processes_with
 
 SHARD_SIZE = 8
 _END_SECONDS = 500
@@ -101,7 +101,7 @@ class Chaos:
         deadline = time.monotonic() + _END_SECONDS
         while (left := processes_with(_MARK, str(self.folder))) and time.monotonic() < deadline:
             time.sleep(0.5)
-        return left + [str(path) for path in self.scratch.iterdir()]
+        return [command_of(process) for process in left] + [str(path) for path in self.scratch.iterdir()]
 
     def finish(self, output: Path, *options: str, place: str | None = None, aside: Path | None = None) -> Ended:
         """Run it; it must succeed."""
@@ -116,16 +116,6 @@ def variables(orders: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(HOOK), os.environ["PYTHONPATH"]]),
         "FRUITS_CHAOS_FILE": str(orders),
     }
-
-
-def processes_with(name: str, value: str) -> list[str]:
-    """The command lines of the running processes that have a variable of this value."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
-            if f"{name}={value}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-    return found
 
 
 def published(output: Path) -> dict[str, str]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.processes import processes_with
+
 PROJECT = Path(__file__).resolve().parents[2]
 POOL = "fruits"
 PREFECT = str(Path(sys.executable).parent / "prefect")
@@ -211,23 +213,4 @@ def flow_process(run: str) -> int:
 
 def processes_of(run: str) -> list[int]:
     """All living processes that were started for a flow run: they have its id in their environment."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            environment = (folder / "environ").read_bytes()
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, ProcessLookupError):
-            continue
-        if f"PREFECT__FLOW_RUN_ID={run}".encode() in environment and state != "Z":
-            found.append(int(folder.name))
-    return found
-
-
-def command_of(process: int) -> str:
-    """The command line of a process."""
-    try:
-        return Path("/proc", str(process), "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""  # gone
+    return processes_with("PREFECT__FLOW_RUN_ID", run)

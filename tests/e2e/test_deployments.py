@@ -16,7 +16,8 @@ from engines.core.output import read_record
 from engines.core.proof.reading import sealed_table
 from engines.core.quality.figures import latest_quality, write_quality
 from flows.options.shared import MOST_COMPONENTS
-from tests.e2e.prefect_kit import PrefectKit, command_of, processes_of, wait_for
+from tests.e2e.prefect_kit import PrefectKit, processes_of, wait_for
+from tests.processes import command_of
 from tests.records import edit_record
 
 pytestmark = pytest.mark.timeout(400)

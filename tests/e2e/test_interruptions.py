@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from engines.core.output import read_record
-from tests.e2e.prefect_kit import PrefectKit, command_of, flow_process, processes_of, wait_for
+from tests.e2e.prefect_kit import PrefectKit, flow_process, processes_of, wait_for
+from tests.processes import command_of
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.prefect_kit import PROJECT, PrefectKit, command_of, processes_of, wait_for
+from tests.e2e.prefect_kit import PROJECT, PrefectKit, processes_of, wait_for
 from tests.e2e.test_interruptions import featurizing, start
+from tests.processes import command_of
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -12,6 +12,7 @@ import pytest
 
 from engines.core.networks import runtimes
 from engines.core.networks.model import Model
+from engines.dask.engine import DaskEngine
 from tests.conftest import write_photos
 from tests.parity.chain import SequentialEngine, run_chain
 from tests.s3 import Aws
@@ -80,6 +81,28 @@ def test_a_worker_loads_a_model_once_for_all_its_shards(
     assert run.indexed is not None
     assert run.indexed.shards > 2
     assert len(loaded) == 1
+
+
+def _count_loads(_: int, __: None) -> None:
+    class Counted(runtimes.LiteRtRuntime):
+        loaded = 0
+
+        def __init__(self, *arguments: object) -> None:
+            Counted.loaded += 1
+            super().__init__(*arguments)  # type: ignore[arg-type]
+
+    runtimes.LiteRtRuntime = Counted  # type: ignore[misc]
+
+
+def _loads(_: int, __: None) -> int:
+    return runtimes.LiteRtRuntime.loaded  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_process_of_dask_loads_a_model_once_for_all_stages(few: Path, tmp_path: Path, random_model: Model) -> None:
+    with DaskEngine(workers=1) as engine:
+        assert list(engine.map(_count_loads, [0], engine.broadcast(None))) == [(0, None)]
+        run_chain(engine, few, tmp_path, random_model, components=4, shard_size=SHARD_SIZE)
+        assert list(engine.map(_loads, [0], engine.broadcast(None))) == [(0, 1)]
 
 
 def test_a_photo_on_s3_is_one_request(few: Path, tmp_path: Path, aws: Aws, bucket: str, random_model: Model) -> None:

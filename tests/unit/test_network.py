@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +31,7 @@ from engines.core.sample_photos import encode_photo
 from flows.checks import cache_folder
 from tests.conftest import TEST_WEIGHTS
 from tests.damage import DAMAGE
+from tests.processes import processes_with
 
 
 class Conversions:
@@ -174,6 +179,27 @@ def test_what_failed_is_not_cached(conversions: Conversions) -> None:
         failure(conversion)
     (entry,) = (conversions.cache / "models").iterdir()
     assert sorted(path.name for path in entry.iterdir()) == ["facts.json", "network.bin"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
+def test_a_conversion_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    convert = f"""
+from pathlib import Path
+from engines.core.networks.prepare import prepare_model
+prepare_model("random", "litert", Path({str(tmp_path)!r}), on_step=lambda *_: print("begun", flush=True))
+"""
+    environment = {**os.environ, "CONVERSION": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", convert], stdout=subprocess.PIPE, env=environment) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == b"begun\n"
+        deadline = time.monotonic() + 60
+        while len(processes_with("CONVERSION", str(tmp_path))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        waiting.kill()
+    while left := processes_with("CONVERSION", str(tmp_path)):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip", b"weights"])

@@ -44,6 +44,12 @@ def test_what_is_published_is_read_and_nothing_is_changed(output: str) -> None:
     assert objects(output) == before
 
 
+def test_a_sample_of_photos_is_computed_again(output: str) -> None:
+    done = fruits("verify", output, "--deep")
+    assert done.exit_code == 0, done.output
+    assert f"{IMAGES} photos computed again" in done.output.replace("\n", " ")
+
+
 def test_a_damaged_object_is_named(output: str) -> None:
     storage = open_storage(output)
     part = read_record(output).parts[0].key
