@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -48,7 +47,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run: seconds from start to end, CPU seconds, memory, and what is known of its parts (seconds by name)."""
+    """One run: seconds from start to end, memory, and what is known of its parts (seconds by name).
+
+    `cpu_seconds`: of the whole machine meanwhile, which has nothing else to do.
+    """
 
     seconds: float
     cpu_seconds: float = 0.0
@@ -69,7 +71,7 @@ def run_process(
     `watch` is called until it is true; when that was is the part `watched`. `sample`: look at memory, once a second.
     Raises FailedError after `longest` seconds, or when the command fails; nothing of it is left then.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = _busy_seconds()
     parts: dict[str, float] = {}
     late = threading.Event()
     with tempfile.TemporaryFile("w+") as printed:
@@ -112,9 +114,13 @@ def run_process(
         sys.stderr.write(text[-4000:])
         said = [line for line in text.strip().splitlines() if line.strip()]
         raise FailedError(f"exit code {process.returncode}: {said[-1].strip()[:200] if said else 'without a word'}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
-    return Measured(seconds, cpu, memory, parts), text
+    return Measured(seconds, _busy_seconds() - before, memory, parts), text
+
+
+def _busy_seconds() -> float:
+    """CPU seconds of this machine so far: what a process uses below it is known only of what it waits for."""
+    spent = psutil.cpu_times()
+    return float(spent.user + spent.nice + spent.system) if hasattr(spent, "nice") else float(spent.user + spent.system)
 
 
 def answer_of(text: str) -> dict[str, float]:

@@ -125,7 +125,10 @@ def _end_to_end(measured: Measurements) -> list[str]:
         sections.append(f"## {images:,} photos, end to end\n\n" + table(head, lines))
     if sections:
         sections[0] = "![Photos a second, end to end](benchmarks.svg)\n\n" + sections[0]
-        sections[-1] += f"\n\nSeconds of {LIMIT} are of its network; its CPU seconds include decoding."
+        sections[-1] += (
+            f"\n\nCPU seconds are of the whole machine meanwhile. Seconds of {LIMIT} are of its network; its CPU seconds "
+            "include decoding."
+        )
     return sections
 
 
