@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from engines.core.output import RECORD
+from engines.core.layout import RECORD
 
 SERVED = ("report.html", RECORD)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from engines.base import FitReport, FitRequest
 from engines.core.index.catalog import Shard
-from engines.core.output import pca_folder
+from engines.core.layout import pca_folder
 from engines.core.reduce.frozen import explained_by
 from engines.core.reduce.kept import find_pca, pca_facts, read_pca, write_pca
 from engines.core.reduce.moments import Moments

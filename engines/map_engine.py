@@ -30,6 +30,7 @@ from engines.base import (
 from engines.core.errors import DamagedError
 from engines.core.index.catalog import Shard, read_catalog, split_named, write_catalog
 from engines.core.index.labelling import split_name
+from engines.core.layout import pca_folder, result_key, results_folder
 from engines.core.networks.base import Network
 from engines.core.networks.choices import check_arithmetic
 from engines.core.networks.model import (
@@ -41,7 +42,7 @@ from engines.core.networks.model import (
     remove_damaged_canary,
 )
 from engines.core.networks.table import network_of
-from engines.core.output import Part, pca_folder, result_key, results_folder
+from engines.core.output import Part
 from engines.core.reduce.kept import find_pca, read_pca, write_pca
 from engines.core.reduce.moments import Moments, no_moments
 from engines.core.reduce.pca import RULES, check_components, fit_pca

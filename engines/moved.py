@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from engines.base import FeaturizeRequest, Progress
 from engines.core.errors import DamagedError
 from engines.core.index.catalog import Catalog, Shard, read_catalog, read_manifest, read_shard_entries
-from engines.core.output import CATALOGS, FEATURES, features_key
+from engines.core.layout import CATALOGS, FEATURES, features_key
 from engines.core.sources import open_source
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.moved import MovedTask, take_over

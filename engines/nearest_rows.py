@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from engines.base import NeighboursReport, NeighboursRequest, Progress
 from engines.core.errors import InputError
-from engines.core.output import check_folder, moments_key
+from engines.core.layout import check_folder, moments_key
 from engines.core.quality.plan import Plan, make_plan
 from engines.core.reduce.kept import read_pca, write_moments
 from engines.core.reduce.moments import Moments

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from engines.base import FeaturizeReport, FeaturizeRequest
 from engines.core.errors import DamagedError, InputError
 from engines.core.index.catalog import Shard
-from engines.core.output import FEATURES, Part, features_key, read_record
+from engines.core.layout import FEATURES, features_key
+from engines.core.output import Part, read_record
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.project import read_part
 from engines.core.stages.shard_files import ShardReport, prove_shard, read_report

@@ -21,9 +21,10 @@ from engines.core.errors import ChangedError, ContractError, DamagedError, Stora
 from engines.core.frozen import Frozen, adopt, find_frozen
 from engines.core.index.catalog import read_catalog, split_named
 from engines.core.index.rejected import examples_by_reason, first_rejects
+from engines.core.layout import RECORD, REPORT
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
-from engines.core.output import RECORD, REPORT, RunRecord, publish
+from engines.core.output import RunRecord, publish
 from engines.core.reduce.pca import check_enough_images
 from engines.core.storage import open_storage
 from engines.core.storage.lease import Lease, exclusive

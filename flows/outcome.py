@@ -11,6 +11,7 @@ from typing import Any
 from engines.base import Engine, FeaturizeReport, FitReport, IndexReport, ProjectReport
 from engines.core.errors import DamagedError, InputError
 from engines.core.frozen import Frozen
+from engines.core.layout import catalog_key, pca_folder
 from engines.core.networks.model import Model
 from engines.core.output import (
     Arithmetic,
@@ -19,9 +20,7 @@ from engines.core.output import (
     ModelRecord,
     Part,
     RunRecord,
-    catalog_key,
     package_versions,
-    pca_folder,
     read_record,
 )
 from flows.engine_log import LOGGER

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from engines import create_engine
 from engines.base import NeighboursRequest, Progress
 from engines.core.errors import InputError, QualityError
-from engines.core.output import check_folder, issues_key, layout_key, package_versions, quality_key
+from engines.core.layout import check_folder, issues_key, layout_key, quality_key
+from engines.core.output import package_versions
 from engines.core.proof.reading import sealed_table
 from engines.core.quality.assess import Assessment, assess
 from engines.core.quality.figures import Quality, former_quality, read_quality, write_quality

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engines.core.output import RECORD, RunRecord
+from engines.core.layout import RECORD
+from engines.core.output import RunRecord
 from engines.core.proof.reading import sealed_json
 
 PUBLISHED: dict[str, Any] = {

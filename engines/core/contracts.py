@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from engines.core.errors import ChangedError, ContractError, InputError, RejectsError
-from engines.core.output import REJECTS
+from engines.core.layout import REJECTS
 from engines.core.rejects import PASSING, REASONS
 from engines.core.sources import open_source
 from engines.core.storage import is_folder, normalize_location, open_storage

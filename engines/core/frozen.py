@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.output import RECORD, pca_folder, pca_key, read_record
+from engines.core.layout import RECORD, pca_folder, pca_key
+from engines.core.output import read_record
 from engines.core.reduce.kept import read_pca, write_pca
 from engines.core.reduce.pca import Pca
 from engines.core.storage import normalize_location, open_storage

@@ -91,15 +91,25 @@ class Connection:
         positions: dict[Future, int] = {}
         deaths = [0] * len(items)
 
-        def submit(position: int, item: Item, priority: int) -> None:
-            packed = pickle.dumps((function, item))
-            future = client.submit(run_packed, packed, value.on(client), pure=False, priority=priority)
+        def submit(position: int, item: Item, priority: int, workers: list[str] | None = None) -> None:
+            future = client.submit(
+                run_packed,
+                pickle.dumps((function, item)),
+                value.on(client),
+                pure=False,
+                priority=priority,
+                workers=workers,
+                allow_other_workers=workers is not None,
+            )
             positions[future] = position
             future.add_done_callback(finished.put)
 
         try:
+            # The first ones are spread by hand: Dask would give all of them to the worker that has the value, and move
+            # them to others only later, or never where it takes them for short.
+            first = iter(self._threads_in_turn())
             for position, item in enumerate(items):
-                submit(position, item, -position)
+                submit(position, item, -position, next(first, None))
             left = len(items)
             while left:
                 future = self._next(finished)
@@ -123,6 +133,15 @@ class Connection:
         finally:
             if client.status == "running":
                 client.cancel(list(positions), force=True)
+
+    def _threads_in_turn(self) -> list[list[str]]:
+        """The worker of each thread, a first thread of all of them before a second one."""
+        try:
+            threads = self.client.nthreads()
+        except OSError:
+            return []  # whoever waits for the work learns why
+        most = max(threads.values(), default=0)
+        return [[worker] for number in range(most) for worker, count in threads.items() if number < count]
 
     def close(self) -> None:
         """Close the client; what it is connected to goes on. May be called twice."""

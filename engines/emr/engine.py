@@ -26,7 +26,7 @@ from engines.base import (
 )
 from engines.core.errors import FruitsError, InputError
 from engines.core.index.catalog import Shard, read_catalog
-from engines.core.output import FEATURES, check_folder, features_key
+from engines.core.layout import FEATURES, check_folder, features_key
 from engines.core.quality.plan import make_plan
 from engines.core.storage import open_storage
 from engines.emr.archive import Artifacts, facts_of

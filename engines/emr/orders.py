@@ -23,7 +23,7 @@ from enum import StrEnum
 from typing import Any
 
 from engines.base import Progress
-from engines.core.output import answer_key, job_progress_key, order_key
+from engines.core.layout import answer_key, job_progress_key, order_key
 from engines.core.storage import open_storage
 from engines.core.storage.objects import ObjectStorage
 

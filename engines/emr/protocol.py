@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from engines.core.output import job_folder
+from engines.core.layout import job_folder
 from engines.core.storage import normalize_location
 from engines.emr.sizing import Size
 

@@ -12,21 +12,19 @@ from dataclasses import dataclass
 
 from engines.core.errors import DamagedError, InputError
 from engines.core.index.catalog import read_manifest
-from engines.core.output import (
+from engines.core.layout import (
     CHECKS,
     FORMER,
-    RunRecord,
     canary_key,
     features_key,
-    former_records,
     network_key,
     pca_key,
     quality_key,
-    read_record,
     recipe_key,
     rejects_key,
     spectrum_key,
 )
+from engines.core.output import RunRecord, former_records, read_record
 from engines.core.proof.reading import read_json
 from engines.core.storage import Storage, StoredObject, open_storage
 from engines.published.verify import untold

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engines.core.layout import check_folder, layout_key
 from engines.core.neighbours import nearest
-from engines.core.output import check_folder, layout_key
 from engines.core.proof.reading import read_table
 from engines.core.storage import open_storage
 from engines.published.rows import PublishedRows

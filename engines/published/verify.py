@@ -7,24 +7,22 @@ from dataclasses import dataclass, field
 
 from engines.core.errors import DamagedError, Finding, FruitsError, InputError
 from engines.core.index.catalog import Catalog, read_manifest
-from engines.core.networks.model import read_model
-from engines.core.output import (
+from engines.core.layout import (
     CHECKS,
     RECORD,
     REJECTS,
     REPORT,
-    Part,
-    RunRecord,
     canary_key,
     catalog_part_digest,
     features_key,
     network_key,
     pca_key,
-    read_record,
     recipe_key,
     rejects_key,
     spectrum_key,
 )
+from engines.core.networks.model import read_model
+from engines.core.output import Part, RunRecord, read_record
 from engines.core.proof.reading import check_end, damaged, json_of, read_named, read_proven, table_of
 from engines.core.reduce.kept import prove_pca, read_pca
 from engines.core.stages.project import read_part

@@ -17,16 +17,9 @@ from engines.core.errors import InputError, StageError, TransientError
 from engines.machine import usable_cores
 from engines.map_engine import MapEngine
 from engines.patience import Patience
+from engines.spark.checks import check_java, check_master, check_open_files, check_user, normalize_master
 from engines.spark.job import JobError, SparkJob, explained
-from engines.spark.launch import (
-    Driver,
-    check_java,
-    check_master,
-    check_open_files,
-    check_user,
-    normalize_master,
-    stop_context,
-)
+from engines.spark.launch import Driver, stop_context
 from engines.spark.worker import Failure
 
 Item = TypeVar("Item")

@@ -24,7 +24,8 @@ def report(settings: ReportSettings) -> None:
     """
     import typer
 
-    from engines.core.output import REPORT, read_record
+    from engines.core.layout import REPORT
+    from engines.core.output import read_record
     from engines.core.quality.figures import latest_quality
     from engines.core.storage import normalize_location, open_storage
     from flows.views.report import write_report

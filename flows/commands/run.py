@@ -89,7 +89,8 @@ def _flow_run(settings: RunSettings, *, verbose: bool) -> Outcome:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with terminal.progress_bar("starting") as listener:
-        from engines.core.output import RECORD, read_record
+        from engines.core.layout import RECORD
+        from engines.core.output import read_record
         from engines.core.storage import open_storage
         from flows.chain import Outcome
         from flows.engine_log import Terminal, told_to

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from engines.core.errors import FruitsError
-from engines.core.output import RECORD, REPORT
+from engines.core.layout import RECORD, REPORT
 from engines.core.storage import open_storage
 from flows.serving.collection import Published
 

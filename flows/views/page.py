@@ -20,7 +20,8 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from engines.base import Progress
-from engines.core.output import REPORT, Counts, RunRecord
+from engines.core.layout import REPORT
+from engines.core.output import Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import is_folder, open_storage
 from engines.emr.cost import closing_line

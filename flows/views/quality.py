@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from engines.core.output import REPORT, check_folder, issues_key, quality_key
+from engines.core.layout import REPORT, check_folder, issues_key, quality_key
 from engines.core.quality.figures import ISSUES, Quality, SpaceQuality
 from engines.core.storage import open_storage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from engines.core.output import REPORT, check_folder, issues_key
+from engines.core.layout import REPORT, check_folder, issues_key
 from engines.core.quality.figures import ISSUES, Quality
 from engines.core.storage import open_storage
 from flows.views.page import link_to

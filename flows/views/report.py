@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from engines.core.index.catalog import Catalog
 from engines.core.index.rejected import first_rejects
-from engines.core.output import REPORT, RunRecord, check_folder, issues_key, layout_key, spectrum_key
+from engines.core.layout import REPORT, check_folder, issues_key, layout_key, spectrum_key
+from engines.core.output import RunRecord
 from engines.core.proof.reading import read_json, read_table
 from engines.core.proof.seal import blank_seal, seal
 from engines.core.quality.figures import ISSUES, Quality

@@ -7,7 +7,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from engines.core.output import RECORD, REPORT, Counts, RunRecord
+from engines.core.layout import RECORD, REPORT
+from engines.core.output import Counts, RunRecord
 from engines.core.rejects import REASONS
 from engines.core.storage import open_storage
 from engines.emr.cost import closing_line

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from cleanlab.filter import find_label_issues
 
+from engines.core.layout import check_folder, issues_key
 from engines.core.networks.prepare import prepare_model
-from engines.core.output import check_folder, issues_key
 from engines.core.quality.found import read_nearest
 from engines.core.quality.plan import make_plan
 from flows.checks import cache_folder

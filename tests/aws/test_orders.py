@@ -12,7 +12,7 @@ import pytest
 from engines.base import FitReport, FitRequest, ProjectReport, ProjectRequest
 from engines.core.errors import StageError, StorageError, TransientError
 from engines.core.index.selection import Selection
-from engines.core.output import FEATURES
+from engines.core.layout import FEATURES
 from engines.core.storage import open_storage
 from engines.emr.control import stop_run
 from engines.emr.job_driver import serve

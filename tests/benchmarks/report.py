@@ -126,8 +126,8 @@ def _end_to_end(measured: Measurements) -> list[str]:
     if sections:
         sections[0] = "![Photos a second, end to end](benchmarks.svg)\n\n" + sections[0]
         sections[-1] += (
-            f"\n\nCPU seconds are of the whole machine meanwhile. Seconds of {LIMIT} are of its network; its CPU seconds "
-            "include decoding."
+            f"\n\nCPU seconds are of the whole machine meanwhile. Seconds of {LIMIT} are of its network; its CPU "
+            "seconds include decoding."
         )
     return sections
 

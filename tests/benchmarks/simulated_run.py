@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.core.index.catalog import read_shard_entries, write_catalog
+from engines.core.layout import RECORD
 from engines.core.networks.model import Model, publish_model
 from engines.core.networks.prepare import prepare_model
-from engines.core.output import RECORD, RunRecord, read_record
+from engines.core.output import RunRecord, read_record
 from engines.core.sample_photos import class_name
 from engines.core.stages.limits import PhotoLimits
 from engines.core.stages.shard_files import photos_digest, write_shard

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 from engines.core.index.catalog import read_catalog
+from engines.core.layout import features_key
 from engines.core.networks.canary import measure_canary
 from engines.core.networks.model import read_model
-from engines.core.output import Part, features_key
+from engines.core.output import Part
 from engines.core.reduce.moments import Moments
 from engines.core.reduce.pca import dump_pca, fit_pca, load_pca
 from engines.core.stages.featurize import ShardTask, featurize_shard

@@ -28,9 +28,10 @@ from engines.core import tables
 from engines.core.index.catalog import Catalog, Shard, Split
 from engines.core.index.labelling import Labelling
 from engines.core.index.selection import Selection
+from engines.core.layout import catalog_part_key, features_key, recipe_key
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model, publish_model
-from engines.core.output import catalog_part_key, features_key, publish, recipe_key
+from engines.core.output import publish
 from engines.core.quality.plan import make_plan
 from engines.core.storage import open_storage
 from engines.map_engine import MapEngine

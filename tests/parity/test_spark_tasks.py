@@ -16,7 +16,7 @@ from pyspark import SparkContext, TaskContext, cloudpickle
 
 from engines.core.errors import InputError, StageError, StorageError, TransientError
 from engines.spark.engine import SparkEngine
-from engines.spark.launch import driver_settings
+from engines.spark.settings import driver_settings
 from tests.ports import listening_addresses
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
@@ -341,11 +341,12 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert list(scratch.iterdir()) == []
 
 
-def test_a_host_name_that_does_not_resolve_does_not_matter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environ", [{}, {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}])
+def test_a_host_name_that_does_not_resolve_does_not_matter(environ: dict[str, str], tmp_path: Path) -> None:
     rename = ["unshare", "--uts", "sh", "-c", 'hostname no-such-host.invalid && exec "$@"', "sh"]
     if subprocess.run([*rename, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("unshare --uts and hostname are needed, and the right to use them")
-    assert first_run({}, tmp_path, *rename).startswith(RESULT)
+    assert first_run(environ, tmp_path, *rename).startswith(RESULT)
 
 
 def test_a_start_that_fails_names_its_cause() -> None:

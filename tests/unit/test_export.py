@@ -16,7 +16,8 @@ import pytest
 
 from engines.core import tables
 from engines.core.errors import InputError
-from engines.core.output import check_folder, layout_key, read_record
+from engines.core.layout import check_folder, layout_key
+from engines.core.output import read_record
 from engines.published.export import FORMATS, export
 from flows.options.use import EXPORT_FORMATS
 from tests.command_line import GOOD, CommandLine

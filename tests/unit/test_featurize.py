@@ -16,11 +16,11 @@ from engines.core import tables
 from engines.core.errors import StorageError, TransientError
 from engines.core.index.catalog import write_catalog
 from engines.core.index.selection import Selection
+from engines.core.layout import features_key, rejects_key
 from engines.core.networks.images import decode
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
 from engines.core.networks.model import Model
 from engines.core.networks.runtimes import open_runtime
-from engines.core.output import features_key, rejects_key
 from engines.core.rejects import REASONS
 from engines.core.sample_photos import encode_photo
 from engines.core.stages.featurize import ShardTask, featurize_shard

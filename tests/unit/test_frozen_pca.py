@@ -14,8 +14,9 @@ import pytest
 from engines.core import tables
 from engines.core.compare.outputs import compare
 from engines.core.errors import InputError
+from engines.core.layout import pca_key
 from engines.core.networks.mobilenet_v2 import MOBILENET_V2
-from engines.core.output import RunRecord, pca_key, read_record
+from engines.core.output import RunRecord, read_record
 from engines.core.reduce.frozen import explained_by
 from engines.core.reduce.moments import moments_of, no_moments
 from engines.core.reduce.pca import fit_pca

@@ -18,8 +18,8 @@ import pytest
 from engines.core.errors import InputError, StageError
 from engines.core.index.catalog import Selection, write_catalog
 from engines.core.index.shard_photos import shard_photos
+from engines.core.layout import rejects_key
 from engines.core.networks.model import Model
-from engines.core.output import rejects_key
 from engines.core.rejects import RejectedImageError
 from engines.core.sample_photos import encode_photo
 from engines.core.stages import photo_process

@@ -18,8 +18,9 @@ from scipy.stats import spearmanr
 from engines.base import NeighboursRequest
 from engines.core import tables
 from engines.core.errors import InputError, QualityError
+from engines.core.layout import check_folder, issues_key, layout_key
 from engines.core.networks.model import Model
-from engines.core.output import check_folder, issues_key, layout_key, read_record
+from engines.core.output import read_record
 from engines.core.quality.assess import assess
 from engines.core.quality.figures import Quality, latest_quality, read_quality
 from engines.core.quality.found import read_nearest

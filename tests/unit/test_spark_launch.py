@@ -9,15 +9,10 @@ import pytest
 
 from engines.core.errors import InputError
 from engines.patience import Patience
+from engines.spark.checks import check_java, check_master, normalize_master
 from engines.spark.engine import SparkEngine
-from engines.spark.launch import (
-    check_java,
-    check_master,
-    driver_settings,
-    first_error,
-    launch_variables,
-    normalize_master,
-)
+from engines.spark.launch import first_error
+from engines.spark.settings import driver_settings, launch_variables
 from tests.parity.processes import free_port
 
 

@@ -20,8 +20,9 @@ from engines.core.compare.pca import PcaComparison, compare_pca
 from engines.core.compare.rows import Float32, Rows, RowsComparison, paired
 from engines.core.errors import ContractError
 from engines.core.index.catalog import Catalog, read_manifest
+from engines.core.layout import features_key
 from engines.core.networks.model import read_canary
-from engines.core.output import RunRecord, features_key, read_record
+from engines.core.output import RunRecord, read_record
 from engines.core.proof.reading import read_table
 from engines.core.reduce.kept import read_pca
 from engines.core.reduce.pca import Pca

@@ -26,7 +26,8 @@ from engines.core.index.labeller import Labeller, photos_of
 from engines.core.index.labelling import Labelling, split_name
 from engines.core.index.selection import LeftOut, Selection, check_not_empty
 from engines.core.index.sharding import cut_into_shards
-from engines.core.output import CATALOGS, catalog_key, catalog_part_digest, catalog_part_key, read_record
+from engines.core.layout import CATALOGS, catalog_key, catalog_part_digest, catalog_part_key
+from engines.core.output import read_record
 from engines.core.proof.reading import damaged, read_json, read_named, sealed_json, there
 from engines.core.sources import Entry, Source, folder_label, open_source
 from engines.core.storage import open_storage

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from engines.core.index.catalog import Shard
-from engines.core.output import REJECTS, rejects_key
+from engines.core.layout import REJECTS, rejects_key
 from engines.core.proof.reading import read_table
 from engines.core.storage import open_storage, read_ahead
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engines.core.errors import InputError
 from engines.core.index.catalog import Shard, read_manifest, read_shard_entries
-from engines.core.output import CATALOGS, FEATURES, REJECTS
+from engines.core.layout import CATALOGS, FEATURES, REJECTS
 from engines.core.proof.reading import read_table
 from engines.core.sources import Entry
 from engines.core.storage import open_storage

@@ -13,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from engines.core.errors import DamagedError, InputError
+from engines.core.layout import canary_key, network_key, recipe_key
 from engines.core.networks.base import Network
 from engines.core.networks.choices import RUNTIMES
 from engines.core.networks.table import network_of
-from engines.core.output import canary_key, network_key, recipe_key
 from engines.core.proof.reading import damaged, read_json, read_proven, sealed_json, there
 from engines.core.storage import open_storage
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from engines.core import tables
+from engines.core.layout import check_folder, moments_key
 from engines.core.neighbours import Nearest
-from engines.core.output import check_folder, moments_key
 from engines.core.quality import distances as by_distance
 from engines.core.quality.drift import frechet_distance
 from engines.core.quality.duplicates import Copies, find_copies

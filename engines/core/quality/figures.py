@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engines.core.errors import InputError
-from engines.core.output import CHECKS, RunRecord, check_folder, quality_key
+from engines.core.layout import CHECKS, check_folder, quality_key
+from engines.core.output import RunRecord
 from engines.core.proof.reading import read_json, sealed_json
 from engines.core.quality.probe import Probe
 from engines.core.quality.votes import Accuracy, ClassAccuracy, Confusion

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from engines.core.index.catalog import read_manifest
 from engines.core.index.sharding import name_hash
-from engines.core.output import RunRecord, check_folder, nearest_key, read_record
+from engines.core.layout import check_folder, nearest_key
+from engines.core.output import RunRecord, read_record
 from engines.core.quality.rows import Rows, SplitRule, read_rows, training_part
 from engines.core.sources import open_source
 

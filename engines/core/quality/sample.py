@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from engines.core import tables
 from engines.core.index.sharding import name_hash
-from engines.core.output import features_key
+from engines.core.layout import features_key
 from engines.core.proof.reading import read_table
 from engines.core.quality.plan import ALL_FEATURES, Plan
 from engines.core.quality.probe import PROBE_ROWS, Probe, cross_validated, trained_on

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from engines.core import tables
 from engines.core.errors import DamagedError
-from engines.core.output import pca_key, spectrum_key
+from engines.core.layout import pca_key, spectrum_key
 from engines.core.proof.reading import damaged, parsed, read_proven, read_table, sealed_npz, sealed_table
 from engines.core.reduce.moments import Moments, dump_moments, load_moments
 from engines.core.reduce.pca import Pca, dump_pca, load_pca, spectrum_table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engines.core import tables
 from engines.core.errors import DamagedError
 from engines.core.index.catalog import Shard, read_shard_entries
-from engines.core.output import rejects_key
+from engines.core.layout import rejects_key
 from engines.core.proof.reading import read_table
 from engines.core.sources import open_source
 from engines.core.stages.featurize import read_photos_digest

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from engines.core import tables
 from engines.core.errors import DamagedError
 from engines.core.index.catalog import Shard, read_shard_rows
-from engines.core.output import Part, features_key
+from engines.core.layout import features_key
+from engines.core.output import Part
 from engines.core.proof.reading import damaged, read_proven, sealed_table, table_of
 from engines.core.reduce.pca import Pca, project
 from engines.core.stages.shard_files import of_shard, read_features

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from engines.core import tables
 from engines.core.errors import DamagedError, GoneError
 from engines.core.index.catalog import Shard
-from engines.core.output import features_key, rejects_key
+from engines.core.layout import features_key, rejects_key
 from engines.core.proof.reading import damaged, parsed, read_proven, read_table, sealed_table
 from engines.core.proof.seal import BrokenSealError, seal_of
 from engines.core.rejects import LIMITED, PASSING, QUARANTINED, RejectedImageError
