@@ -25,7 +25,7 @@ MAX_ROWS = 2**36
 
 _HALF_BITS = 12
 _LOW_BITS = 2 * _HALF_BITS
-_BLOCK_ROWS = 2048
+_BLOCK_ROWS = 1024
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -72,35 +72,67 @@ def no_moments(width: int, grid: Grid) -> Moments:
 def moments_of(blocks: Iterable[npt.NDArray[np.float32]], width: int, grid: Grid) -> Moments:
     """The moments of all rows of all blocks; each block is float32[n, width] on `grid` (see Grid.snap).
 
-    Memory: about ten times width**2 float64. Raises ValueError for features off the grid, InputError
-    for those out of its range.
+    Memory: about eight times width**2 float64, and two blocks of _BLOCK_ROWS rows. Raises ValueError for features off
+    the grid, InputError for those out of its range.
     """
-    rows = 0
-    sums = np.zeros(width, np.int64)
-    high_high, cross, low_low = (np.zeros((width, width)) for _ in range(3))
-    total = no_moments(width, grid)
-
-    def flushed() -> Moments:
-        upper = np.triu_indices(width)
-        middle = (cross + cross.T)[upper].astype(np.int64)
-        low = low_low[upper].astype(np.int64) + (middle << _HALF_BITS)
-        return Moments(rows, sums, *_carry(high_high[upper].astype(np.int64), low), grid)
-
+    total, part = no_moments(width, grid), _Part(width)
     for block in blocks:
-        for start in range(0, len(block), _BLOCK_ROWS):
-            whole = grid.integers(block[start : start + _BLOCK_ROWS])
-            high = np.floor(whole * 2.0**-_HALF_BITS)
-            low = whole - high * 2.0**_HALF_BITS
-            high_high += high.T @ high
-            cross += high.T @ low
-            low_low += low.T @ low
-            sums = sums + whole.sum(axis=0).astype(np.int64)
-            rows += len(whole)
-            if rows >= 2**24:  # far below 2**53 / 2**25, where float64 would round
-                total = total + flushed()
-                rows, sums = 0, np.zeros(width, np.int64)
-                high_high[:], cross[:], low_low[:] = 0.0, 0.0, 0.0
-    return total + flushed()
+        start = 0
+        while start < len(block):
+            start += part.add(grid.integers(block[start : start + part.room]))
+            if part.rows >= 2**24:  # far below 2**53 / 2**26, where float64 would round
+                total, part = total + part.moments(grid), _Part(width)
+    return total + part.moments(grid)
+
+
+class _Part:
+    """Sums over rows of features as whole numbers of 24 bits, as products of their upper and lower halves.
+
+    Of h and l, the halves of a row, h*h', l*l' and (h + l) * (h + l)' are summed: what is missing of the products of
+    whole rows, h*l' + l*h', is the last without the others (Karatsuba). Each is a matrix by its own transpose, which
+    BLAS does with half the work of two matrices. Rows wait for _BLOCK_ROWS of them, as adding a product to a sum takes
+    as long whatever the number of rows.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.rows = 0
+        self._sums = np.zeros(width, np.int64)
+        self._high_high, self._low_low, self._both, self._product = (np.zeros((width, width)) for _ in range(4))
+        self._high, self._low = (np.empty((_BLOCK_ROWS, width)) for _ in range(2))
+        self._waiting = 0
+
+    @property
+    def room(self) -> int:
+        """So many rows may be added at once."""
+        return _BLOCK_ROWS - self._waiting
+
+    def add(self, whole: Float64) -> int:
+        """Add up to `room` rows; how many they were."""
+        rows = slice(self._waiting, self._waiting + len(whole))
+        high = np.floor(whole * 2.0**-_HALF_BITS, out=self._high[rows])
+        np.subtract(whole, high * 2.0**_HALF_BITS, out=self._low[rows])
+        self._sums += whole.sum(axis=0).astype(np.int64)
+        self.rows += len(whole)
+        self._waiting += len(whole)
+        if not self.room:
+            self._multiply()
+        return len(whole)
+
+    def moments(self, grid: Grid) -> Moments:
+        """Of all rows."""
+        self._multiply()
+        upper = np.triu_indices(len(self._sums))
+        middle = (self._both - self._high_high - self._low_low)[upper].astype(np.int64)
+        low = self._low_low[upper].astype(np.int64) + (middle << _HALF_BITS)
+        return Moments(self.rows, self._sums, *_carry(self._high_high[upper].astype(np.int64), low), grid)
+
+    def _multiply(self) -> None:
+        high, low = self._high[: self._waiting], self._low[: self._waiting]
+        self._high_high += np.matmul(high.T, high, out=self._product)
+        self._low_low += np.matmul(low.T, low, out=self._product)
+        both = np.add(high, low, out=high)
+        self._both += np.matmul(both.T, both, out=self._product)
+        self._waiting = 0
 
 
 def dump_moments(moments: Mapping[str, Moments]) -> bytes:
