@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from engines.core.storage import waiting
+from engines.core.storage import s3_keys, waiting
 from engines.core.storage.objects import ObjectStorage, open_object_storage
 from engines.core.storage.waiting import PatientStore
 from tests.s3_answers import Answer, Request, answering, good
@@ -71,6 +71,21 @@ def test_a_service_that_is_slower_than_all_first_attempts_is_waited_for(monkeypa
     with answering(slow) as running:
         assert storage_at(running.endpoint, monkeypatch).read("photo.jpg") == b"abc"
         assert len(running.requests) == 3
+
+
+def test_a_page_of_a_listing_without_an_answer_is_soon_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, ended: threading.Event
+) -> None:
+    def silent_once(request: Request) -> Answer:
+        if len(running.requests) == 1:
+            ended.wait()
+        return good(request)
+
+    monkeypatch.setattr(s3_keys, "FIRST_WAIT", 0.3)
+    with answering(silent_once) as running:
+        (photo,) = storage_at(running.endpoint, monkeypatch).list()
+        assert photo.key == "photo.jpg"
+        assert [request.is_listing for request in running.requests] == [True, True]
 
 
 def test_a_large_object_has_its_time_to_be_sent_and_a_small_one_is_given_up_after_a_minute() -> None:

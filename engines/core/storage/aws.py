@@ -13,8 +13,9 @@ It is asked what it would use, so that no second reading of that configuration c
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,10 @@ _NO_KEYS = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or 
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How one bucket is reached: `options` for obstore's S3Store, and boto3's `client`, which lists."""
+    """How one bucket is reached: `options` for obstore's S3Store, and boto3's `client`, which lists.
+
+    `new_client`: another one, which waits so many seconds for the next bytes; the same one for the same time.
+    """
 
     bucket: str
     prefix: str
@@ -52,6 +56,7 @@ class S3Access:
     client: Any
     payer: dict[str, str]
     """What a request of boto3 says about who pays."""
+    new_client: Callable[[float], Any]
 
     def store(self, client_options: dict[str, Any], retry_config: Any) -> ObjectStore:
         """obstore's store for this bucket and prefix, with more client options and this retry configuration."""
@@ -97,7 +102,8 @@ def s3_access(location: str) -> S3Access:
             raise ValueError(f"Invalid endpoint: {endpoint}")
         here = is_this_machine(address.hostname or "")
         if here:
-            client = session.client("s3", region_name=region, config=config.merge(Config(proxies={})))
+            config = config.merge(Config(proxies={}))
+            client = session.client("s3", region_name=region, config=config)
         options: dict[str, Any] = {
             "region": region,
             "skip_signature": anonymous,
@@ -118,7 +124,12 @@ def s3_access(location: str) -> S3Access:
             options["credential_provider"] = _credentials(session, location)
     pays = os.environ.get("AWS_REQUEST_PAYER", "").lower() in {"requester", "true", "1"}
     options["request_payer"] = pays
-    return S3Access(bucket, prefix, options, client, {"RequestPayer": "requester"} if pays else {})
+
+    @functools.cache
+    def new_client(seconds: float) -> Any:
+        return session.client("s3", region_name=region, config=config.merge(Config(read_timeout=seconds)))
+
+    return S3Access(bucket, prefix, options, client, {"RequestPayer": "requester"} if pays else {}, new_client)
 
 
 def reads_without_credentials(bucket: str) -> bool:

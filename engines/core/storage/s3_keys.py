@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from engines.core.errors import TransientError
 from engines.core.storage.aws import S3Access
 from engines.core.storage.base import StoredObject, version_of
 from engines.core.storage.repetition import repeated
 from engines.core.storage.store_errors import of_botocore
 
 T = TypeVar("T")
+
+FIRST_WAIT = 5.0
+"""So many seconds the first attempt at a page of a listing waits for its next bytes; as in `waiting`."""
 
 
 def list_bucket(access: S3Access, prefix: str, uri: str) -> Iterator[StoredObject]:
@@ -26,17 +30,21 @@ def list_bucket(access: S3Access, prefix: str, uri: str) -> Iterator[StoredObjec
     root = f"{access.prefix}/" if access.prefix else ""
     request: dict[str, Any] = {"Bucket": access.bucket, "Prefix": f"{root}{prefix}/" if prefix else root}
 
-    def page_of_bucket() -> dict[str, Any]:
+    def page_by(client: Any) -> dict[str, Any]:
         from botocore.parsers import ResponseParserError
 
-        answer: dict[str, Any] = access.client.list_objects_v2(**request, **access.payer)
+        answer: dict[str, Any] = client.list_objects_v2(**request, **access.payer)
         if "Name" not in answer:
             # A body that is cut to nothing is an empty listing to boto3.
             raise ResponseParserError("no listing")
         return answer
 
+    hasty = access.new_client(FIRST_WAIT)
     while True:
-        page = repeated(lambda: asked(page_of_bucket, uri))
+        try:
+            page = asked(lambda: page_by(hasty), uri)
+        except TransientError:  # whatever it was, the next attempts tell
+            page = repeated(lambda: asked(lambda: page_by(access.client), uri))
         for item in page.get("Contents", ()):
             if not item["Key"].endswith("/"):
                 version = version_of(item.get("ETag"), item["LastModified"])
