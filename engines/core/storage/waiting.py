@@ -26,6 +26,9 @@ FIRST_WAITS: Final = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seco
 S3 begins to answer after 0.1 to 0.2 s (AWS, Performance design patterns for Amazon S3).
 """
 
+HASTY_RETRIES: Final = 2
+"""How often an attempt that does not wait long is made again by obstore before the next one waits longer."""
+
 SLOW_ANSWERS: Final = 5
 """After so many answers in a row that took longer than the first attempt waits, there is no such attempt any more."""
 
@@ -58,7 +61,7 @@ class PatientStore:
         waits = FIRST_WAITS[self._waits_left_out :]
         for number, wait in enumerate(waits):
             with _asked_again(key), self._learning(waits[0] if number else None):
-                return _get(self._waiting(LONGEST, wait, once=True), key, options)
+                return _get(self._waiting(LONGEST, wait, hasty=True), key, options)
         with self._learning(waits[0] if waits else None):
             return _get(self.store, key, options)
 
@@ -77,21 +80,21 @@ class PatientStore:
         """Write an object in one piece; its ETag."""
         if mode == "overwrite":  # else an attempt without an answer may have done it, so that the next one fails
             with _asked_again(key):
-                return _put(self._waiting(_time_for(content, *FIRST_SENDING), once=True), key, content, mode)
+                return _put(self._waiting(_time_for(content, *FIRST_SENDING), hasty=True), key, content, mode)
         patience = _time_for(content, timedelta(seconds=aws.REQUEST_SECONDS), SLOWEST)
         return _put(self._waiting(patience), key, content, mode)
 
-    def _waiting(self, in_all: timedelta, for_bytes: timedelta | None = None, *, once: bool = False) -> ObjectStore:
-        """The store that waits so long for an answer, and so long for its next bytes; `once`: it does not ask again.
+    def _waiting(self, in_all: timedelta, for_bytes: timedelta | None = None, *, hasty: bool = False) -> ObjectStore:
+        """The store that waits so long for an answer, and so long for its next bytes; `hasty`: it soon gives up.
 
         While it sends, no bytes come: then `for_bytes` is None.
         """
-        found = self._stores.get((in_all, for_bytes, once))
+        found = self._stores.get((in_all, for_bytes, hasty))
         if found is None:
             client = {"timeout": in_all} if for_bytes is None else {"timeout": in_all, "read_timeout": for_bytes}
             retry = {
                 # The time is what bounds them.
-                "max_retries": 0 if once else 10_000,
+                "max_retries": HASTY_RETRIES if hasty else 10_000,
                 "retry_timeout": timedelta(seconds=aws.RETRY_SECONDS),
                 "backoff": {
                     "init_backoff": timedelta(milliseconds=100),
@@ -100,7 +103,7 @@ class PatientStore:
                 },
             }
             # Of two threads that open one at once, one's is used.
-            found = self._stores.setdefault((in_all, for_bytes, once), self._open(client, retry))
+            found = self._stores.setdefault((in_all, for_bytes, hasty), self._open(client, retry))
         return found
 
 
