@@ -6,6 +6,7 @@ All that needs `distributed` on the driver is here: it is imported when there is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import time
@@ -136,10 +137,10 @@ class Connection:
 
     def _threads_in_turn(self) -> list[list[str]]:
         """The worker of each thread, a first thread of all of them before a second one."""
-        try:
-            threads = self.client.nthreads()
-        except OSError:
-            return []  # whoever waits for the work learns why
+        threads: dict[str, int] = {}
+        if self.alive:
+            with contextlib.suppress(OSError):  # whoever waits for the work learns why
+                threads = self.client.nthreads()
         most = max(threads.values(), default=0)
         return [[worker] for number in range(most) for worker, count in threads.items() if number < count]
 

@@ -27,7 +27,10 @@ S3 begins to answer after 0.1 to 0.2 s (AWS, Performance design patterns for Ama
 """
 
 HASTY_RETRIES: Final = 2
-"""How often an attempt that does not wait long is made again by obstore before the next one waits longer."""
+"""How often an attempt at reading that does not wait long is made again before the next one waits longer."""
+
+_MANY: Final = 10_000
+"""Then the time is what bounds them."""
 
 SLOW_ANSWERS: Final = 5
 """After so many answers in a row that took longer than the first attempt waits, there is no such attempt any more."""
@@ -50,7 +53,7 @@ class PatientStore:
 
     def __init__(self, open_store: OpenStore) -> None:
         self._open = open_store
-        self._stores: dict[tuple[timedelta, timedelta | None, bool], ObjectStore] = {}
+        self._stores: dict[tuple[timedelta, timedelta | None, int], ObjectStore] = {}
         self.store = self._waiting(LONGEST, timedelta(seconds=aws.REQUEST_SECONDS))
         """For whatever neither `get` nor `put` does."""
         self._waits_left_out = 0
@@ -61,7 +64,7 @@ class PatientStore:
         waits = FIRST_WAITS[self._waits_left_out :]
         for number, wait in enumerate(waits):
             with _asked_again(key), self._learning(waits[0] if number else None):
-                return _get(self._waiting(LONGEST, wait, hasty=True), key, options)
+                return _get(self._waiting(LONGEST, wait, retries=HASTY_RETRIES), key, options)
         with self._learning(waits[0] if waits else None):
             return _get(self.store, key, options)
 
@@ -80,21 +83,20 @@ class PatientStore:
         """Write an object in one piece; its ETag."""
         if mode == "overwrite":  # else an attempt without an answer may have done it, so that the next one fails
             with _asked_again(key):
-                return _put(self._waiting(_time_for(content, *FIRST_SENDING), hasty=True), key, content, mode)
+                return _put(self._waiting(_time_for(content, *FIRST_SENDING), retries=0), key, content, mode)
         patience = _time_for(content, timedelta(seconds=aws.REQUEST_SECONDS), SLOWEST)
         return _put(self._waiting(patience), key, content, mode)
 
-    def _waiting(self, in_all: timedelta, for_bytes: timedelta | None = None, *, hasty: bool = False) -> ObjectStore:
-        """The store that waits so long for an answer, and so long for its next bytes; `hasty`: it soon gives up.
+    def _waiting(self, in_all: timedelta, for_bytes: timedelta | None = None, *, retries: int = _MANY) -> ObjectStore:
+        """The store that waits so long for an answer, and so long for its next bytes, and asks so often again.
 
         While it sends, no bytes come: then `for_bytes` is None.
         """
-        found = self._stores.get((in_all, for_bytes, hasty))
+        found = self._stores.get((in_all, for_bytes, retries))
         if found is None:
             client = {"timeout": in_all} if for_bytes is None else {"timeout": in_all, "read_timeout": for_bytes}
             retry = {
-                # The time is what bounds them.
-                "max_retries": HASTY_RETRIES if hasty else 10_000,
+                "max_retries": retries,
                 "retry_timeout": timedelta(seconds=aws.RETRY_SECONDS),
                 "backoff": {
                     "init_backoff": timedelta(milliseconds=100),
@@ -103,7 +105,7 @@ class PatientStore:
                 },
             }
             # Of two threads that open one at once, one's is used.
-            found = self._stores.setdefault((in_all, for_bytes, hasty), self._open(client, retry))
+            found = self._stores.setdefault((in_all, for_bytes, retries), self._open(client, retry))
         return found
 
 
