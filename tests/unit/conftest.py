@@ -1,10 +1,12 @@
-"""The command line, and photos for it."""
+"""The command line, photos for it, and sessions of boto3."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from engines.core.networks.model import Model
@@ -57,3 +59,11 @@ def published(source: Path, model: Model, tmp_path_factory: pytest.TempPathFacto
     output = tmp_path_factory.mktemp("published") / "output"
     publish_run(source, output, model)
     return output
+
+
+@pytest.fixture(scope="module")
+def quick_sessions() -> Iterator[None]:
+    """Each session of boto3 reads AWS's models anew, which would take most of the time of tests that need many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import ipaddress
 import os
 import re
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import botocore.session
 import pytest
 
 from engines.core.errors import FruitsError, InputError, StorageError, TransientError
@@ -30,13 +28,7 @@ from engines.core.storage.store_errors import translated
 from tests.s3 import Aws
 from tests.s3_answers import LISTING, Answer, Answers, Request, answering, good, refused
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    """Each session of boto3 reads AWS's models anew, which would take most of the time here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_sessions")
 
 
 @pytest.fixture(autouse=True)

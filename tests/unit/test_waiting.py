@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from engines.core.storage import s3_keys, waiting
+from engines.core.errors import TransientError
+from engines.core.storage import aws, repetition, s3_keys, waiting
 from engines.core.storage.objects import ObjectStorage, open_object_storage
 from engines.core.storage.waiting import PatientStore
 from tests.s3_answers import Answer, Request, answering, good
+
+pytestmark = pytest.mark.usefixtures("quick_sessions")
 
 
 @pytest.fixture
@@ -86,6 +89,18 @@ def test_a_page_of_a_listing_without_an_answer_is_soon_asked_for_again(
         (photo,) = storage_at(running.endpoint, monkeypatch).list()
         assert photo.key == "photo.jpg"
         assert [request.is_listing for request in running.requests] == [True, True]
+
+
+def test_a_service_that_does_not_answer_is_said_once_while_it_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(repetition, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(aws, "RETRY_SECONDS", 2)
+    with pytest.raises(TransientError):
+        list(storage_at("http://127.0.0.1:9", monkeypatch).list())
+    (line,) = caplog.messages
+    assert line.startswith("s3://b: Could not connect")
+    assert line.endswith("; trying again for up to 2 s")
 
 
 def test_a_large_object_has_its_time_to_be_sent_and_a_small_one_is_given_up_after_a_minute() -> None:

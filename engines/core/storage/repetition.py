@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -13,6 +14,11 @@ from engines.core.storage import aws
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+SILENT_SECONDS = 5.0
+"""So long nothing is said of it; then once for a request."""
+
+_LOGGER = logging.getLogger("fruits.storage")
 
 
 def repeating(function: Callable[P, T]) -> Callable[P, T]:
@@ -31,14 +37,18 @@ def repeated(call: Callable[[], T]) -> T:
     obstore tries again by itself what the service refuses for now, but neither a connection that is cut within a body
     nor a conditional write whose answer is lost.
     """
-    deadline = time.monotonic() + aws.RETRY_SECONDS
-    pause = 0.1
+    began = time.monotonic()
+    pause, said = 0.1, False
     while True:
         try:
             return call()
-        except TransientError:
+        except TransientError as error:
             wait = pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads load, guards nothing
-            if time.monotonic() + wait > deadline:
+            spent = time.monotonic() + wait - began
+            if spent > aws.RETRY_SECONDS:
                 raise
+            if spent > SILENT_SECONDS and not said:
+                _LOGGER.warning("%s; trying again for up to %.0f s", error.message, aws.RETRY_SECONDS)
+                said = True
         time.sleep(wait)
         pause = min(aws.LONGEST_PAUSE, pause * 2)
