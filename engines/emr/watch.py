@@ -52,6 +52,7 @@ class Watch:
             shown = self._show_progress(number, shown, on_progress)
             answer = self._log.answer(number)
             if answer is not None:
+                self._show_progress(number, shown, on_progress)  # what was written last before it
                 return answer
             if status.state.ended:
                 raise self._lost(status, stage)
