@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.dataset as ds
@@ -92,10 +94,13 @@ def test_a_network_with_negative_features_goes_through_the_chain(photos: Path, t
 def test_a_conversion_says_that_it_takes_a_while_and_happens_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def stopped(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], 1, "", "stopped")
+    start = subprocess.Popen
 
-    monkeypatch.setattr(prepare.subprocess, "run", stopped)
-    with caplog.at_level(logging.INFO, "fruits.model"), pytest.raises(StageError, match="could not be converted"):
+    def failing(_: list[str], **options: Any) -> subprocess.Popen[str]:
+        return start([sys.executable, "-c", "raise SystemExit('no memory')"], **options)
+
+    monkeypatch.setattr(prepare.subprocess, "Popen", failing)
+    with caplog.at_level(logging.INFO, "fruits.model"), pytest.raises(StageError, match="could not be conver") as error:
         prepare_model("random", "litert", tmp_path, "resnet50_v2")
+    assert "no memory" in error.value.hint
     assert "converting ResNet50V2 224, once: half a minute" in caplog.text
