@@ -2,7 +2,7 @@
 
 Writes `network.bin` and `facts.json` into FOLDER, or `failure.json` (message, hint) and exits with 1. Run by
 `engines.core.networks.prepare`, the process PARENT, in one of its own, which has TensorFlow; prints a line behind each
-of its STEPS.
+of its four steps.
 """
 
 from __future__ import annotations
